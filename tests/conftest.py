@@ -1,0 +1,70 @@
+"""Where the recorded evidence is, and what every room's tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Recorded evidence of real hardware with verdicts; read in place, never copied."""
+
+    root: Path
+
+    @property
+    def cases(self) -> list[dict[str, Any]]:
+        """All cases of the index."""
+        return _index(self.root)
+
+    def of(self, *tees: str) -> list[dict[str, Any]]:
+        """The cases of the given TEEs."""
+        return [case for case in self.cases if case["tee"] in tees]
+
+    def case(self, name: str) -> dict[str, Any]:
+        """One case by its folder."""
+        return next(case for case in self.cases if case["case"] == name)
+
+    def folder(self, case: dict[str, Any] | str) -> Path:
+        """Where a case's files are."""
+        return self.root / (case if isinstance(case, str) else case["case"])
+
+
+@cache
+def _index(root: Path) -> list[dict[str, Any]]:
+    return json.loads((root / "INDEX.json").read_text("utf-8"))
+
+
+def corpus_root() -> Path:
+    """`ATTESTKIT_EVIDENCE`, or ``shared/evidence`` beside the project."""
+    told = os.environ.get("ATTESTKIT_EVIDENCE")
+    return Path(told) if told else Path(__file__).resolve().parents[2] / "shared" / "evidence"
+
+
+def pytest_report_header() -> str:
+    root = corpus_root()
+    return f"recorded evidence: {root}" if root.is_dir() else "recorded evidence: MISSING (set ATTESTKIT_EVIDENCE)"
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Corpus:
+    root = corpus_root()
+    if not root.is_dir():
+        pytest.skip("no recorded evidence: set ATTESTKIT_EVIDENCE to its folder")
+    return Corpus(root)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``@pytest.mark.corpus("tdx", "sgx")`` runs a test once per recorded case (argument ``case``)."""
+    marker = metafunc.definition.get_closest_marker("corpus")
+    if marker is None or "case" not in metafunc.fixturenames:
+        return
+    root = corpus_root()
+    cases = Corpus(root).of(*marker.args) if root.is_dir() else []
+    metafunc.parametrize("case", cases, ids=[case["case"] for case in cases])

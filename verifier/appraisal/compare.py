@@ -1,0 +1,94 @@
+"""Claims against a caller's binding and expectations: every mismatch is listed, not only the first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from verifier.appraisal.expectations import Expectations, Masked
+from verifier.checks.binding import compare_binding, same_bytes
+from verifier.claims import Claims
+from verifier.evidence import Binding
+from verifier.trail import Check
+
+_PINNED = tuple((member.name, member.metadata) for member in fields(Expectations) if "kind" in member.metadata)
+
+
+def appraise(claims: Claims, binding: Binding, expectations: Expectations) -> tuple[Check, ...]:
+    """One check for each demand; the status and the flags are always judged."""
+    checks = [*_standing(claims, expectations), *compare_binding(claims, binding)]
+    pinned = [(name, meta, wanted) for name, meta in _PINNED
+              if (wanted := getattr(expectations, name)) is not None]
+    if pinned:
+        named = claims.named()
+        checks.extend(_pinned(claims.tee.value, name, meta, wanted, named) for name, meta, wanted in pinned)
+    return tuple(checks)
+
+
+def _standing(claims: Claims, expectations: Expectations) -> Iterator[Check]:
+    tee = claims.tee.value
+    accepted = expectations.accepted_statuses
+    ok = claims.status is None or claims.status in accepted
+    yield Check(f"{tee}.accept.status", ok, accepted, claims.status,
+                "the maker states no TCB status" if claims.status is None else None)
+    objections = tuple(flag for flag in claims.flags if flag not in expectations.allowed_flags)
+    if not objections:
+        yield Check(f"{tee}.accept.flags", True, expectations.allowed_flags, claims.flags)
+    for flag in objections:
+        yield Check(f"{tee}.accept.{flag.lower()}", False, "not set, or allowed by name", flag)
+    known = expectations.accepted_advisory_ids
+    if known is not None:
+        unaccepted = tuple(a for a in claims.advisory_ids if a not in known)
+        yield Check(f"{tee}.accept.advisories", not unaccepted, known, claims.advisory_ids)
+    if expectations.refuse_software:
+        yield Check(f"{tee}.accept.hardware", not claims.software, False, claims.software,
+                    "evidence under a configured root is not hardware's")
+
+
+def _pinned(tee: str, name: str, meta: Mapping[str, Any], wanted: Any, named: Mapping[str, Any]) -> Check:
+    got = _look_up(named, meta.get("claim") or name)
+    return Check(f"{tee}.expect.{name}", got is not None and _MATCHES[meta["kind"]](wanted, got),
+                 _shown(wanted), got, "the evidence has no such claim" if got is None else None)
+
+
+def _look_up(named: Mapping[str, Any], path: str) -> Any:
+    value: Any = named
+    for step in path.split("."):
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value
+
+
+def _is_one_of(wanted: tuple[bytes, ...], got: Any) -> bool:
+    return isinstance(got, bytes) and sum(same_bytes(value, got) for value in wanted) > 0
+
+
+def _is_masked(wanted: Masked, got: Any) -> bool:
+    return isinstance(got, bytes) and len(got) == len(wanted.mask) and same_bytes(
+        wanted.value, bytes(g & m for g, m in zip(got, wanted.mask, strict=True)))
+
+
+def _is_listed(wanted: tuple[Any, ...], got: Any) -> bool:
+    return any(type(value) is type(got) and value == got for value in wanted)
+
+
+def _reaches(wanted: int | bytes, got: Any) -> bool:
+    if isinstance(wanted, bytes):
+        return isinstance(got, bytes) and len(got) == len(wanted) and all(
+            have >= want for have, want in zip(got, wanted, strict=True))
+    return type(got) is int and got >= wanted
+
+
+def _reaches_components(wanted: Mapping[str, int], got: Any) -> bool:
+    return isinstance(got, Mapping) and all(
+        type(got.get(name)) is int and got[name] >= least for name, least in wanted.items())
+
+
+def _shown(wanted: Any) -> Any:
+    return {"value": wanted.value, "mask": wanted.mask} if isinstance(wanted, Masked) else wanted
+
+
+_MATCHES: dict[str, Callable[[Any, Any], bool]] = {
+    "one_of": _is_one_of, "masked": _is_masked, "integers": _is_listed, "names": _is_listed,
+    "minimum": _reaches, "components": _reaches_components,
+}

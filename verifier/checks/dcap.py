@@ -1,0 +1,368 @@
+"""Intel DCAP quote verification, shared by TDX and SGX.
+
+    1  header: vendor id, nothing reserved                          quote.*
+    2  PCK chain under the pinned root, with dates and roles        pck_chain.*      prepared per chain
+    3  QE report signed by the PCK key                              qe_report.signature
+    4  attestation key bound to the QE report                       qe_report.binding  (3, 4 prepared per key)
+    5  quote signed by the attestation key                          quote.signature
+    6  revocation lists, TCB info, QE identity: signed, in date     *_crl.*, tcb_info.*, qe_identity.*  prepared
+    7  the documents are about this platform and this enclave       fmspc, pce_id, qe_identity.mrsigner …
+    8  TCB levels matched and converged                             tcb.*
+
+Steps 1-5 need nothing but the quote, so a forged one is refused even where collateral is missing. What a step prepared
+is kept under the digest of every byte that it looked at. Source: Intel "SGX DCAP ECDSA Quote Library API", "TDX DCAP
+Quote Generation and Verification", PCS API v4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from verifier.checks import intel_tcb
+from verifier.checks.intel_tcb import TcbOutcome
+from verifier.checks.prepared import Prepared
+from verifier.endorsements import intel
+from verifier.endorsements.collateral import IntelCollateral
+from verifier.endorsements.crl import RevocationList
+from verifier.endorsements.intel import PckChain, TcbSigner, check_raw_signature, needed
+from verifier.endorsements.qe_identity import QeIdentity
+from verifier.endorsements.roots import Roots
+from verifier.endorsements.tcb_info import TcbInfo
+from verifier.endorsements.tcb_status import SvnLevel, TcbStatus, level_for
+from verifier.endorsements.window import Window
+from verifier.errors import CheckFailed, MissingCollateral
+from verifier.evidence import Tee
+from verifier.formats.enclave_report import EnclaveReport
+from verifier.formats.quote import CertificationType, QeCertification, Quote
+from verifier.trail import Check, Trail
+
+INTEL_QE_VENDOR_ID = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
+
+# The status told when the maker publishes no level that the platform reaches.
+NOT_SUPPORTED = "NotSupported"
+
+_QE_IDENTITY_ID = {Tee.SGX: "QE", Tee.TDX: "TD_QE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A value with the checks that established it and the window in which they hold."""
+
+    checks: tuple[Check, ...]
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedChain(Judged):
+    """Step 2; ``digest`` is the SHA-256 of the chain as it came."""
+
+    chain: PckChain
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedKey(Judged):
+    """Steps 3 and 4: an attestation key that a genuine quoting enclave holds."""
+
+    key: ec.EllipticCurvePublicKey = field(repr=False)
+    qe_report: EnclaveReport
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedDocuments(Judged):
+    """Step 6 as far as it does not depend on the platform."""
+
+    tcb_info: TcbInfo
+    qe_identity: QeIdentity
+    root_crl: RevocationList
+    signer: TcbSigner
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPlatform(Judged):
+    """Steps 6-8 for one platform, quoting enclave version and TEE TCB."""
+
+    status: TcbStatus
+    outcome: TcbOutcome
+    current: TcbOutcome | None
+    documents: JudgedDocuments
+    pck_crl: RevocationList
+
+
+@dataclass(frozen=True, slots=True)
+class Dcap:
+    """What the quote, its chain and the collateral establish together."""
+
+    chain: PckChain
+    qe_report: EnclaveReport
+    platform: JudgedPlatform
+    window: Window
+
+
+def verify_signatures(trail: Trail, quote: Quote, collateral: IntelCollateral | None, roots: Roots, at: int,
+                      prepared: Prepared) -> tuple[JudgedChain | None, JudgedKey | None]:
+    """Steps 1-5. Without a PCK chain in quote or collateral the second half of 3 is left out: both results are None."""
+    trail.equal("quote.vendor", expected=INTEL_QE_VENDOR_ID, got=quote.header.qe_vendor_id)
+    pem = _chain_bytes(quote.certification, collateral)
+    if pem is None:
+        key = _check_binding(trail, quote)
+        check_raw_signature(trail, "quote.signature", key, quote.signature, quote.signed)
+        return None, None
+    chain = _judged_chain(trail, pem, roots, at, prepared)
+    judged = _judged_key(trail, quote, chain, at, prepared)
+    check_raw_signature(trail, "quote.signature", judged.key, quote.signature, quote.signed)
+    return chain, judged
+
+
+def verify_dcap(trail: Trail, quote: Quote, collateral: IntelCollateral | None, roots: Roots, at: int,
+                prepared: Prepared) -> Dcap:
+    """Steps 1-8. Raises `CheckFailed` for a broken rule, `MissingCollateral` where there is nothing to decide with."""
+    chain, key = verify_signatures(trail, quote, collateral, roots, at, prepared)
+    if chain is None or key is None:
+        raise MissingCollateral("collateral.pck_chain", "the quote does not embed its PCK chain and none was supplied",
+                                got=f"certification data type {int(quote.certification.certification_type)}")
+    if collateral is None:
+        raise MissingCollateral("collateral.intel", "TCB info, QE identity and revocation lists were not supplied")
+    documents = _judged_documents(trail, quote.tee, collateral, roots, at, prepared)
+    platform = _judged_platform(trail, quote, chain, key, documents, collateral, roots, at, prepared)
+    return Dcap(chain.chain, key.qe_report, platform, chain.window.meet(platform.window))
+
+
+def _chain_bytes(certification: QeCertification, collateral: IntelCollateral | None) -> bytes | None:
+    """The PCK chain: the quote's own, or the collateral's where the quote carries a reference or a bare leaf."""
+    if certification.certification_type is CertificationType.PCK_CHAIN:
+        return certification.certification_data
+    supplied = collateral.pck_chain if collateral else None
+    if supplied is None or certification.certification_type is not CertificationType.PCK_LEAF:
+        return supplied
+    return certification.certification_data.rstrip(b"\x00") + b"\n" + supplied
+
+
+def _judged_chain(trail: Trail, pem: bytes, roots: Roots, at: int, prepared: Prepared) -> JudgedChain:
+    digest = hashlib.sha256(pem).digest()
+    key = (trail.prefix, digest, roots.digest)
+    judged = prepared.find(JudgedChain, key, at)
+    if judged is None:
+        own = trail.branch()
+        chain = intel.verify_pck_chain(own, pem, roots, at)
+        return prepared.keep(key, JudgedChain(own.own_checks, chain.window, chain, digest))
+    trail.extend(judged.checks)
+    return judged
+
+
+def _judged_key(trail: Trail, quote: Quote, chain: JudgedChain, at: int, prepared: Prepared) -> JudgedKey:
+    """The chain's digest is part of the key, so what is kept was verified under this very chain."""
+    certification = quote.certification
+    digest = hashlib.sha256(certification.qe_report + certification.qe_report_signature + quote.attestation_key
+                            + certification.qe_auth_data).digest()
+    key = (trail.prefix, chain.digest, digest)
+    judged = prepared.find(JudgedKey, key, at)
+    if judged is None:
+        own = trail.branch()
+        check_raw_signature(own, "qe_report.signature", chain.chain.key, certification.qe_report_signature,
+                            certification.qe_report)
+        attestation_key = _check_binding(own, quote)
+        report = EnclaveReport.from_bytes(certification.qe_report)
+        return prepared.keep(key, JudgedKey(own.own_checks, chain.window, attestation_key, report))
+    trail.extend(judged.checks)
+    return judged
+
+
+def _check_binding(trail: Trail, quote: Quote) -> ec.EllipticCurvePublicKey:
+    """QE REPORTDATA is SHA-256(attestation key || authentication data) and 32 zero bytes; the key is on the curve."""
+    digest = hashlib.sha256(quote.attestation_key + quote.certification.qe_auth_data).digest()
+    report = EnclaveReport.from_bytes(quote.certification.qe_report)
+    trail.equal("qe_report.binding", expected=digest + bytes(32), got=report.report_data)
+    try:
+        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + quote.attestation_key)
+    except (ValueError, UnsupportedAlgorithm):
+        raise trail.fail("quote.attestation_key", "the attestation key is not a point of P-256",
+                         got=quote.attestation_key) from None
+    return key
+
+
+def _judged_documents(trail: Trail, tee: Tee, collateral: IntelCollateral, roots: Roots, at: int,
+                      prepared: Prepared) -> JudgedDocuments:
+    key = (trail.prefix, collateral.digest, roots.digest)
+    judged = prepared.find(JudgedDocuments, key, at)
+    if judged is None:
+        return prepared.keep(key, _verify_documents(trail.branch(), tee, collateral, roots, at))
+    trail.extend(judged.checks)
+    return judged
+
+
+def _verify_documents(trail: Trail, tee: Tee, collateral: IntelCollateral, roots: Roots, at: int) -> JudgedDocuments:
+    """TCB info and QE identity: issuer chain, revocation of the signer, signature, id and dates."""
+    signer = intel.verify_tcb_signer(trail, "tcb_info", collateral.tcb_info_issuer_chain, roots, at)
+    root_crl = intel.verify_root_crl(trail, collateral.root_ca_crl, signer.anchor, signer.root, at)
+    root_crl.check_not_listed(trail, "tcb_info.issuer_chain.leaf", signer.certificate)
+    info_bytes = needed(collateral.tcb_info, "tcb_info")
+    intel.check_document_signature(trail, "tcb_info", info_bytes, collateral.tcb_info_signature, signer)
+    info = TcbInfo.from_json(info_bytes)
+    trail.equal("tcb_info.id", expected=tee.value, got=info.tee.value)
+    _check_dates(trail, "tcb_info", info.window, at)
+
+    qe_signer = intel.verify_tcb_signer(trail, "qe_identity", collateral.qe_identity_issuer_chain, roots, at)
+    trail.equal("qe_identity.issuer_chain.same_root", expected=signer.anchor.sha256_public_key,
+                got=qe_signer.anchor.sha256_public_key)
+    root_crl.check_not_listed(trail, "qe_identity.issuer_chain.leaf", qe_signer.certificate)
+    identity_bytes = needed(collateral.qe_identity, "qe_identity")
+    intel.check_document_signature(trail, "qe_identity", identity_bytes, collateral.qe_identity_signature, qe_signer)
+    identity = QeIdentity.from_json(identity_bytes)
+    trail.equal("qe_identity.id", expected=_QE_IDENTITY_ID[tee], got=identity.id)
+    _check_dates(trail, "qe_identity", identity.window, at)
+    window = signer.window.meet(root_crl.window, info.window, qe_signer.window, identity.window)
+    return JudgedDocuments(trail.own_checks, window, info, identity, root_crl, signer)
+
+
+def _check_dates(trail: Trail, rule: str, window: Window, at: int) -> None:
+    trail.require(f"{rule}.issue_date", window.not_before <= at, "the issue date lies ahead",
+                  expected=f">= {window.not_before}", got=at)
+    trail.require(f"{rule}.next_update", at <= window.not_after, "the document has expired",
+                  expected=f"<= {window.not_after}", got=at)
+
+
+def _judged_platform(trail: Trail, quote: Quote, chain: JudgedChain, key: JudgedKey, documents: JudgedDocuments,
+                     collateral: IntelCollateral, roots: Roots, at: int, prepared: Prepared) -> JudgedPlatform:
+    tcb = _tee_tcb(quote)
+    name = (trail.prefix, collateral.digest, roots.digest, chain.digest, quote.certification.qe_report, tcb)
+    judged = prepared.find(JudgedPlatform, name, at)
+    if judged is None:
+        return prepared.keep(name, _verify_platform(trail.branch(), tcb, chain.chain, key, documents, collateral, at))
+    trail.extend(judged.checks)
+    return judged
+
+
+@dataclass(frozen=True, slots=True)
+class TeeTcb:
+    """What of a TD report enters TCB matching; all None for SGX, ``current`` None before TD 1.5."""
+
+    launched: bytes | None = None
+    current: bytes | None = None
+    mr_signer_seam: bytes | None = None
+    seam_attributes: bytes | None = None
+
+
+def _tee_tcb(quote: Quote) -> TeeTcb:
+    body = quote.body
+    if isinstance(body, EnclaveReport):
+        return TeeTcb()
+    return TeeTcb(body.tee_tcb_svn, body.v15.tee_tcb_svn2 if body.v15 else None, body.mr_signer_seam,
+                  body.seam_attributes)
+
+
+def _verify_platform(trail: Trail, tcb: TeeTcb, chain: PckChain, key: JudgedKey, documents: JudgedDocuments,
+                     collateral: IntelCollateral, at: int) -> JudgedPlatform:
+    """Steps 6 (this platform's revocation), 7 and 8."""
+    trail.equal("pck_chain.same_root", expected=documents.signer.anchor.sha256_public_key,
+                got=chain.anchor.sha256_public_key)
+    documents.root_crl.check_not_listed(trail, "pck_chain.intermediate", chain.intermediate)
+    info = documents.tcb_info
+    trail.equal("tcb_info.fmspc", expected=chain.extensions.fmspc, got=info.fmspc)
+    trail.equal("tcb_info.pce_id", expected=chain.extensions.pce_id, got=info.pce_id)
+    qe_report_level = _check_qe(trail, key.qe_report, documents.qe_identity)
+    outcome, current = _match(trail, info, chain, qe_report_level, tcb)
+    status = intel_tcb.relaunch(outcome, current) if current else outcome.status
+    pck_crl = _check_pck_revocation(trail, chain, collateral, at, status, outcome)
+    return JudgedPlatform(trail.own_checks, documents.window.meet(pck_crl.window), status, outcome, current, documents,
+                          pck_crl)
+
+
+def _check_pck_revocation(trail: Trail, chain: PckChain, collateral: IntelCollateral, at: int, status: TcbStatus,
+                          outcome: TcbOutcome) -> RevocationList:
+    """The PCK leaf is not revoked; without a list that cannot be decided, but how the TCB stands is told."""
+    try:
+        pck_crl = intel.verify_pck_crl(trail, collateral.pck_crl, chain, at)
+    except MissingCollateral as error:
+        raise error.at_standing(status.value, outcome.advisory_ids) from None
+    pck_crl.check_not_listed(trail, "pck_chain.leaf", chain.leaf)
+    return pck_crl
+
+
+def _match(trail: Trail, info: TcbInfo, chain: PckChain, qe: SvnLevel | None,
+           tcb: TeeTcb) -> tuple[TcbOutcome, TcbOutcome | None]:
+    """Step 8, at launch and (TD 1.5) at quote time. A platform that reaches no level is ``NotSupported``."""
+    try:
+        if qe is None:
+            raise trail.fail("tcb.qe_level", "the quoting enclave is below every published level")
+        outcome = _outcome(trail, "tcb", info, chain, qe, tcb, tcb.launched)
+        current = None
+        if tcb.current is not None:
+            current = _outcome(trail, "tcb_current", info, chain, qe, tcb, tcb.current)
+    except CheckFailed as error:
+        raise error.at_standing(NOT_SUPPORTED) if error.id.endswith("level") else error from None
+    return outcome, current
+
+
+def _check_qe(trail: Trail, report: EnclaveReport, identity: QeIdentity) -> SvnLevel | None:
+    """The quoting enclave is the one that Intel published, and not a debug build of it; its level, if any."""
+    mask, want = identity.misc_select_mask, identity.misc_select
+    trail.equal("qe_identity.miscselect", expected=_and(want, mask),
+                got=_and(report.misc_select.to_bytes(4, "little"), mask))
+    trail.equal("qe_identity.attributes", expected=_and(identity.attributes, identity.attributes_mask),
+                got=_and(report.attributes, identity.attributes_mask))
+    trail.require("qe_identity.debug", not report.debug, "the quoting enclave runs in debug mode",
+                  got=report.attributes)
+    trail.equal("qe_identity.mrsigner", expected=identity.mr_signer, got=report.mr_signer)
+    trail.equal("qe_identity.isvprodid", expected=identity.isv_prod_id, got=report.isv_prod_id)
+    level = level_for(identity.levels, report.isv_svn)
+    if level is not None:
+        trail.passed("tcb.qe_level", f"the quoting enclave is {level.status.value}", got=report.isv_svn)
+    return level
+
+
+def _and(value: bytes, mask: bytes) -> bytes:
+    return bytes(a & b for a, b in zip(value, mask, strict=True))
+
+
+def _outcome(trail: Trail, rule: str, info: TcbInfo, chain: PckChain, qe: SvnLevel, tcb: TeeTcb,
+             tee_tcb_svn: bytes | None) -> TcbOutcome:
+    module = None
+    if tee_tcb_svn is not None:
+        module = _check_module(trail, rule, info, tcb, tee_tcb_svn)
+    platform = intel_tcb.match_platform(trail, f"{rule}.level", info, chain.extensions.components,
+                                        chain.extensions.pce_svn, tee_tcb_svn)
+    return intel_tcb.converge(platform, qe, module)
+
+
+def _check_module(trail: Trail, rule: str, info: TcbInfo, tcb: TeeTcb, tee_tcb_svn: bytes) -> SvnLevel | None:
+    """The TDX module is the one that Intel signed, and its version is known."""
+    level = intel_tcb.match_module(trail, f"{rule}.module_level", info, tee_tcb_svn)
+    identity = info.module_identity(tee_tcb_svn[1]) if tee_tcb_svn[1] > 0 else info.tdx_module
+    if identity is None or tcb.mr_signer_seam is None or tcb.seam_attributes is None:
+        raise trail.fail(f"{rule}.module", "TCB info says nothing of the TDX module")
+    trail.equal("tdx_module.mrsigner", expected=identity.mr_signer, got=tcb.mr_signer_seam)
+    trail.equal("tdx_module.attributes", expected=_and(identity.attributes, identity.attributes_mask),
+                got=_and(tcb.seam_attributes, identity.attributes_mask))
+    trail.equal("tdx_module.seam_attributes", expected=bytes(8), got=tcb.seam_attributes)
+    return level
+
+
+def endorsement_claims(result: Dcap) -> dict[str, Any]:
+    """What Intel's certificates say of the platform, under ``pck``."""
+    chain = result.chain
+    return {"pck": {"ca": chain.ca, **chain.extensions.claims(), "serial": f"{chain.leaf.serial_number:x}",
+                    "root_sha256": chain.anchor.sha256_certificate}}
+
+
+def tcb_claims(result: Dcap) -> dict[str, Any]:
+    """Where the platform stands and by which documents, under ``tcb``; moments are Unix seconds."""
+    documents, platform = result.platform.documents, result.platform
+    return {"tcb": {
+        **platform.outcome.claims(),
+        "current": platform.current.claims() if platform.current else None,
+        "evaluation_number": documents.tcb_info.evaluation_number,
+        "qe_evaluation_number": documents.qe_identity.evaluation_number,
+        "tcb_info_issued": documents.tcb_info.window.not_before,
+        "tcb_info_next_update": documents.tcb_info.window.not_after,
+        "qe_identity_issued": documents.qe_identity.window.not_before,
+        "qe_identity_next_update": documents.qe_identity.window.not_after,
+        "root_ca_crl_number": documents.root_crl.number, "pck_crl_number": platform.pck_crl.number,
+        "earliest_expiration": platform.window.not_after,
+        "root_key_id": documents.signer.anchor.sha256_public_key,
+    }}

@@ -1,0 +1,59 @@
+"""Trust that was established once and is still good.
+
+A chain, a collateral set or an attestation key that has verified is kept under the digest of every byte it was
+established from, together with the window in which the same verification gives the same answer. Looking it up again is
+therefore the same function of the same inputs; nothing that has not verified is ever put in, and values are immutable.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from threading import Lock
+from typing import Any, Protocol, TypeVar
+
+from verifier.endorsements.window import Window
+
+DEFAULT_CAPACITY = 4096
+
+
+class Kept(Protocol):
+    """What can be kept: anything that knows its own window."""
+
+    @property
+    def window(self) -> Window:
+        """The span in which this holds."""
+
+
+K = TypeVar("K", bound=Kept)
+
+
+class Prepared:
+    """A bounded, thread-safe store, least recently used first out. ``capacity`` 0 keeps nothing."""
+
+    def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
+        self._capacity = capacity
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = Lock()
+
+    def find(self, kind: type[K], key: Hashable, at: int) -> K | None:
+        """What was kept for ``key`` and is good at ``at``; None when there is nothing or its window does not hold."""
+        with self._lock:
+            value = self._kept.get((kind, key))
+            if value is None:
+                return None
+            self._kept.move_to_end((kind, key))
+        return value if value.window.contains(at) else None
+
+    def keep(self, key: Hashable, value: K) -> K:
+        """Keep ``value``, which has just verified, and hand it back."""
+        if self._capacity > 0:
+            with self._lock:
+                self._kept[type(value), key] = value
+                self._kept.move_to_end((type(value), key))
+                while len(self._kept) > self._capacity:
+                    self._kept.popitem(last=False)
+        return value
+
+    def __len__(self) -> int:
+        return len(self._kept)

@@ -1,0 +1,133 @@
+"""Collateral from what people have lying around: folders, certificates, CRLs, JSON.
+
+Files are told by what they are, not by their names. A folder is every file in it that is collateral; others are left
+alone. A file named by itself must be collateral. Names inside certificates only sort them into place: the recipes
+verify every one again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from verifier.collateral.bundle import from_json
+from verifier.endorsements.chain import read_certificates
+from verifier.endorsements.collateral import AmdCollateral, Collateral, IntelCollateral
+from verifier.endorsements.crl import read_crl
+from verifier.endorsements.intel import CA_KINDS, PCK_LEAF, TCB_SIGNING, common_name
+from verifier.errors import MalformedCollateral, SetupError
+
+MAX_FILE_BYTES = 8 * 1024 * 1024
+MAX_FOLDER_ENTRIES = 1000
+
+_SUFFIXES = (".der", ".pem", ".crt", ".cer", ".crl", ".json")
+_PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,32})-----")
+
+
+def load(paths: Iterable[Path]) -> Collateral:
+    """Everything in ``paths`` together; for Intel the first file that has a member wins.
+
+    Raises `SetupError` for what cannot be read and `MalformedCollateral` for a named file that is no collateral.
+    """
+    found: list[Collateral] = []
+    for path in paths:
+        found.extend(_from_folder(path) if path.is_dir() else [_from_file(path)])
+    together = Collateral.none().merged(found)
+    certificates = together.amd.certificates if together.amd else ()
+    return together.merged([Collateral(intel=_intel_chains(certificates))])
+
+
+def read_bounded(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
+    """The whole of a regular file of at most ``limit`` bytes. Raises `SetupError`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SetupError("files.kind", f"{path} is not a regular file")
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise SetupError("files.read", f"{path} cannot be read: {error.strerror}") from None
+    if len(data) > limit:
+        raise SetupError("files.size", f"{path} is too large", expected=f"<= {limit} bytes")
+    return data
+
+
+def _from_file(path: Path) -> Collateral:
+    collateral = _recognise(read_bounded(path))
+    if collateral is None:
+        raise MalformedCollateral("collateral.kind", f"{path} is neither a certificate, a CRL nor collateral JSON")
+    return collateral
+
+
+def _from_folder(folder: Path) -> list[Collateral]:
+    entries = [entry for entry in folder.iterdir() if entry.is_file() and entry.suffix.lower() in _SUFFIXES]
+    if len(entries) > MAX_FOLDER_ENTRIES:
+        raise SetupError("files.folder", f"{folder} has too many files", expected=f"<= {MAX_FOLDER_ENTRIES}")
+    found = []
+    for entry in sorted(entries, key=lambda entry: (entry.name != "collateral.json", entry.name)):
+        try:
+            collateral = _recognise(read_bounded(entry))
+        except MalformedCollateral:
+            continue  # some other file of that suffix; a recipe says what it misses
+        if collateral is not None:
+            found.append(collateral)
+    return found
+
+
+def _recognise(data: bytes) -> Collateral | None:
+    """A PEM label, JSON's brace, or DER's SEQUENCE tag tell the kind; None when it is none of these."""
+    if data.lstrip()[:1] == b"{":
+        return from_json(data)
+    label = _PEM_LABEL.search(data)
+    if label is None and data[:1] != b"0":
+        return None
+    if label is not None and label.group(1) not in (b"CERTIFICATE", b"X509 CRL"):
+        return None
+    if label is not None:
+        return _crl(data) if label.group(1) == b"X509 CRL" else _certificates(data)
+    try:
+        return _certificates(data)
+    except MalformedCollateral:
+        return _crl(data)
+
+
+def _certificates(data: bytes) -> Collateral:
+    found = tuple(c.public_bytes(Encoding.DER) for c in read_certificates(data, "certificates"))
+    return Collateral(amd=AmdCollateral(certificates=found))
+
+
+def _crl(data: bytes) -> Collateral:
+    issuer = read_crl(data, "CRL").issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    name = issuer[0].value if issuer else ""
+    if name == "Intel SGX Root CA":
+        return Collateral(intel=IntelCollateral(root_ca_crl=data))
+    if name in CA_KINDS:
+        return Collateral(intel=IntelCollateral(pck_crl=data))
+    return Collateral(amd=AmdCollateral(crls=(data,)))
+
+
+def _intel_chains(certificates: Sequence[bytes]) -> IntelCollateral | None:
+    """Loose Intel certificates put into their chains; None when there are none."""
+    by_name: dict[str, x509.Certificate] = {}
+    for der in certificates:
+        certificate = read_certificates(der, "certificates")[0]
+        by_name.setdefault(common_name(certificate), certificate)
+    root = by_name.get("Intel SGX Root CA")
+    ca = next((by_name[name] for name in CA_KINDS if name in by_name), None)
+    tcb_chain = _pem(by_name.get(TCB_SIGNING), root)
+    pck_chain = _pem(by_name.get(PCK_LEAF), ca, root)
+    if tcb_chain is None and pck_chain is None:
+        return None
+    return IntelCollateral(tcb_info_issuer_chain=tcb_chain, qe_identity_issuer_chain=tcb_chain, pck_chain=pck_chain)
+
+
+def _pem(*chain: x509.Certificate | None) -> bytes | None:
+    if any(certificate is None for certificate in chain):
+        return None
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain if certificate is not None)

@@ -1,0 +1,195 @@
+"""Certificates: strict reading, and one link of a chain at a moment.
+
+Rules of the room: chains have the fixed shape their maker publishes; nothing is searched for. Every link is checked in
+the same straight line (validity, issuer, role, algorithm, signature) and no check depends on the outcome of another.
+Source: RFC 5280 section 6.1, narrowed to what Intel and AMD issue.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.x509.oid import SignatureAlgorithmOID
+
+from verifier.endorsements.window import Window, unix
+from verifier.errors import MalformedCollateral, SetupError
+from verifier.trail import Trail
+
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+MAX_CERTIFICATES = 10
+MAX_CERTIFICATE_BYTES = 16 * 1024
+MAX_PEM_BYTES = MAX_CERTIFICATES * MAX_CERTIFICATE_BYTES
+
+_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n[A-Za-z0-9+/=\r\n]{1,24000}-----END CERTIFICATE-----")
+# PCK chains inside quotes end in a newline, a NUL, or are padded with NULs to the buffer's size.
+_BETWEEN = b" \t\r\n"
+_AFTER = b" \t\r\n\x00"
+
+# AMD gives every VCEK and VLEK serial number 0; RFC 5280 wants it positive and the X.509 library warns about it.
+warnings.filterwarnings("ignore", message="Parsed a serial number which wasn't positive")
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """The key that must have signed the next certificate, with the name it goes by (RFC 4514)."""
+
+    name: str
+    public_key: PublicKey
+    key_identifier: bytes | None = None
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate) -> Issuer:
+        """The issuer that an already verified certificate is."""
+        return cls(certificate.subject.rfc4514_string(), public_key_of(certificate.public_key()),
+                   subject_key_identifier(certificate))
+
+
+def read_certificates(data: bytes, field: str) -> tuple[x509.Certificate, ...]:
+    """All certificates of one DER certificate or one PEM text, at most `MAX_CERTIFICATES`.
+
+    PEM blocks may be separated by white space and followed by white space and NULs; anything else between or around
+    them raises `MalformedCollateral`, as does trailing data after DER.
+    """
+    if b"-----BEGIN" not in data:
+        return (_load(data, field),)
+    if len(data) > MAX_PEM_BYTES:
+        raise _malformed(field, "is too large", expected=f"<= {MAX_PEM_BYTES} bytes", got=f"{len(data)} bytes")
+    blocks, position = [], 0
+    for match in _BLOCK.finditer(data):
+        if data[position : match.start()].strip(_BETWEEN):
+            raise _malformed(field, "has bytes between PEM blocks")
+        blocks.append(match.group())
+        position = match.end()
+    if data[position:].strip(_AFTER):
+        raise _malformed(field, "has bytes after the last PEM block")
+    if not 0 < len(blocks) <= MAX_CERTIFICATES:
+        raise _malformed(field, "has too few or too many certificates", expected=f"1..{MAX_CERTIFICATES}",
+                         got=len(blocks))
+    return tuple(_load(block, field) for block in blocks)
+
+
+def _load(data: bytes, field: str) -> x509.Certificate:
+    if len(data) > 2 * MAX_CERTIFICATE_BYTES:
+        raise _malformed(field, "holds an oversized certificate", got=f"{len(data)} bytes")
+    try:
+        pem = data.startswith(b"-----BEGIN")
+        certificate = x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
+        _ = certificate.extensions, certificate.subject, certificate.issuer, certificate.public_key()
+    except (ValueError, TypeError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+        raise _malformed(field, f"is not a readable certificate ({type(error).__name__})") from None
+    return certificate
+
+
+def _malformed(field: str, detail: str, *, expected: object = None, got: object = None) -> MalformedCollateral:
+    return MalformedCollateral("collateral.certificate", f"{field} {detail}", expected=expected, got=got)
+
+
+def public_key_of(key: object) -> PublicKey:
+    """``key`` if it is of a kind that TEE makers use. Raises `SetupError` otherwise."""
+    if isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
+        return key
+    raise SetupError("roots.key", "only EC and RSA keys are used by TEE makers", got=type(key).__name__)
+
+
+def subject_key_identifier(certificate: x509.Certificate) -> bytes | None:
+    """The subject key identifier, or None when the certificate has none."""
+    for extension in certificate.extensions:
+        if isinstance(extension.value, x509.SubjectKeyIdentifier):
+            return extension.value.digest
+    return None
+
+
+def authority_key_identifier(extensions: x509.Extensions) -> bytes | None:
+    """The authority key identifier, or None when there is none."""
+    for extension in extensions:
+        if isinstance(extension.value, x509.AuthorityKeyIdentifier):
+            return extension.value.key_identifier
+    return None
+
+
+def validity(certificate: x509.Certificate) -> Window:
+    """The certificate's own dates."""
+    return Window(unix(certificate.not_valid_before_utc), unix(certificate.not_valid_after_utc))
+
+
+def check_validity(trail: Trail, rule: str, window: Window, at: int) -> None:
+    """``at`` must lie within ``window``, ends included; notes ``<rule>.validity``."""
+    trail.require(f"{rule}.validity", window.contains(at), "the moment must lie within the validity dates",
+                  expected=[window.not_before, window.not_after], got=at)
+
+
+def check_link(trail: Trail, rule: str, certificate: x509.Certificate, issuer: Issuer, at: int, *,
+               ca_depth: int | None) -> Window:
+    """One certificate under its issuer at ``at``; returns its dates.
+
+    ca_depth: None for a leaf (must not be a CA); for a CA the number of CA certificates that follow below it, which
+    its path length must allow. Notes ``<rule>.validity``, ``.issuer``, ``.role``, ``.extensions`` and ``.signature``.
+    """
+    window = validity(certificate)
+    check_validity(trail, rule, window, at)
+    trail.equal(f"{rule}.issuer", expected=issuer.name, got=certificate.issuer.rfc4514_string())
+    authority = authority_key_identifier(certificate.extensions)
+    if authority is not None and issuer.key_identifier is not None:
+        trail.equal(f"{rule}.authority_key", expected=issuer.key_identifier, got=authority)
+    _check_role(trail, rule, certificate, ca_depth)
+    check_signature(trail, f"{rule}.signature", issuer.public_key, certificate.signature,
+                    certificate.tbs_certificate_bytes, certificate.signature_algorithm_oid)
+    return window
+
+
+def _check_role(trail: Trail, rule: str, certificate: x509.Certificate, ca_depth: int | None) -> None:
+    constraints: x509.BasicConstraints | None = None
+    usage: x509.KeyUsage | None = None
+    for extension in certificate.extensions:
+        if isinstance(extension.value, x509.BasicConstraints):
+            constraints = extension.value
+        elif isinstance(extension.value, x509.KeyUsage):
+            usage = extension.value
+        else:
+            trail.require(f"{rule}.extensions", not extension.critical, "an unknown critical extension refuses",
+                          got=extension.oid.dotted_string)
+    is_ca = constraints is not None and constraints.ca
+    trail.equal(f"{rule}.ca", expected=ca_depth is not None, got=is_ca)
+    if ca_depth is None:
+        trail.require(f"{rule}.key_usage", usage is None or (usage.digital_signature and not usage.key_cert_sign),
+                      "a leaf signs documents, not certificates")
+        return
+    assert constraints is not None  # noqa: S101 - established by the rule above
+    allowed = constraints.path_length
+    trail.require(f"{rule}.path_length", allowed is None or allowed >= ca_depth, "the path is longer than allowed",
+                  expected=f">= {ca_depth}", got=allowed)
+    trail.require(f"{rule}.key_usage", usage is not None and usage.key_cert_sign, "a CA must be allowed to sign")
+
+
+def check_crl_signature(trail: Trail, rule: str, crl: x509.CertificateRevocationList, key: PublicKey) -> None:
+    """The CRL must be signed by ``key`` with the algorithm its kind of key uses."""
+    check_signature(trail, rule, key, crl.signature, crl.tbs_certlist_bytes, crl.signature_algorithm_oid)
+
+
+def check_signature(trail: Trail, rule: str, key: PublicKey, signature: bytes, signed: bytes,
+                    algorithm: x509.ObjectIdentifier) -> None:
+    """``signature`` over ``signed`` by ``key``, with the one algorithm that belongs to the key's kind.
+
+    P-256: ECDSA with SHA-256 (Intel). RSA of at least 4096 bits: RSASSA-PSS, SHA-384, MGF1-SHA-384, salt 48 (AMD). The
+    algorithm is decided by the key; the algorithm that the certificate names must agree.
+    """
+    try:
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            trail.require(f"{rule}.algorithm", isinstance(key.curve, ec.SECP256R1)
+                          and algorithm == SignatureAlgorithmOID.ECDSA_WITH_SHA256, "must be ECDSA P-256 with SHA-256",
+                          got=algorithm.dotted_string)
+            key.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
+        else:
+            trail.require(f"{rule}.algorithm", key.key_size == 4096 and algorithm == SignatureAlgorithmOID.RSASSA_PSS,
+                          "must be RSASSA-PSS with a 4096-bit key", got=f"{algorithm.dotted_string}, {key.key_size}")
+            key.verify(signature, signed, padding.PSS(padding.MGF1(hashes.SHA384()), 48), hashes.SHA384())
+    except InvalidSignature:
+        raise trail.fail(rule, "the signature does not verify") from None
+    trail.passed(rule)

@@ -1,0 +1,89 @@
+"""Decoders for text formats that refuse what their lenient cousins let through.
+
+Python's own decoders skip bad characters (base64), accept white space (hex), keep the last of two equal keys, admit
+NaN (JSON) or nest until the stack ends. Signed documents and evidence are read through here instead.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from typing import Any, NoReturn
+
+from verifier.errors import MalformedEvidence
+
+MAX_JSON_DEPTH = 32
+
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2})*\Z", re.ASCII)
+_NESTING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+def hex_bytes(text: object, field: str, size: int | None = None) -> bytes:
+    """Bytes of a hexadecimal text, either case, no separators; ``size`` in bytes, None for any length."""
+    if not isinstance(text, str) or not _HEX.match(text):
+        raise MalformedEvidence("format.hex", f"{field} is not hexadecimal text", got=type(text).__name__)
+    data = bytes.fromhex(text)
+    if size is not None and len(data) != size:
+        raise MalformedEvidence("format.hex", f"{field} has the wrong length", expected=f"{size} bytes",
+                                got=f"{len(data)} bytes")
+    return data
+
+
+def base64_bytes(text: object, field: str, *, url: bool = False) -> bytes:
+    """Bytes of canonical base64: standard and padded, or with ``url`` the URL alphabet without padding (RFC 4648)."""
+    if not isinstance(text, str) or not text.isascii():
+        raise MalformedEvidence("format.base64", f"{field} is not base64 text", got=type(text).__name__)
+    padded = text + "=" * (-len(text) % 4) if url else text
+    try:
+        data = base64.b64decode(padded, altchars=b"-_" if url else None, validate=True)
+    except (binascii.Error, ValueError):
+        raise MalformedEvidence("format.base64", f"{field} is not base64 text") from None
+    encode = base64.urlsafe_b64encode if url else base64.b64encode
+    canonical = encode(data).decode()
+    if (canonical.rstrip("=") if url else canonical) != text:
+        raise MalformedEvidence("format.base64", f"{field} is not canonical base64")
+    return data
+
+
+def json_value(data: bytes | str, field: str) -> Any:
+    """A JSON text with unique keys, finite numbers and at most `MAX_JSON_DEPTH` levels (RFC 8259)."""
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8")
+        _bound_depth(text, field)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise MalformedEvidence("format.json", f"{field} is not strict JSON: {error}") from None
+
+
+def json_object(data: bytes | str, field: str) -> dict[str, Any]:
+    """As `json_value`, and the value must be an object."""
+    value = json_value(data, field)
+    if not isinstance(value, dict):
+        raise MalformedEvidence("format.json", f"{field} must be an object", expected="object",
+                                got=type(value).__name__)
+    return value
+
+
+def _bound_depth(text: str, field: str) -> None:
+    depth = 0
+    for match in _NESTING.finditer(text):
+        found = match.group()
+        if found in "[{":
+            depth += 1
+            if depth > MAX_JSON_DEPTH:
+                raise MalformedEvidence("format.json", f"{field} nests too deeply", expected=f"<= {MAX_JSON_DEPTH}")
+        elif found in "]}":
+            depth -= 1
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
