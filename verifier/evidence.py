@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from verifier.errors import UnsupportedEvidence
+
 
 class Tee(StrEnum):
     """A kind of trusted execution environment, by its name in the Confidential Containers protocol."""
@@ -18,6 +20,8 @@ class Tee(StrEnum):
     SNP = "snp"
     SAMPLE = "sample"
 
+
+_NAMES = frozenset(Tee)
 
 # The largest evidence of one TEE that is read at all; a TDX quote is about 5 KiB, an event log up to 1 MiB.
 MAX_EVIDENCE_BYTES = 4 * 1024 * 1024
@@ -36,6 +40,12 @@ class Evidence:
     quote: bytes
     certificates: tuple[bytes, ...] = ()
     event_log: bytes | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """``tee`` may be given by its name. Raises `UnsupportedEvidence` for an unknown one."""
+        if self.tee not in _NAMES:
+            raise UnsupportedEvidence("evidence.tee", "unknown TEE", expected=sorted(_NAMES), got=str(self.tee)[:32])
+        object.__setattr__(self, "tee", Tee(self.tee))
 
 
 @dataclass(frozen=True, slots=True)

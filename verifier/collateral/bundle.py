@@ -1,8 +1,8 @@
 """JSON forms of Intel's collateral.
 
 Bundle: string members as dcap-qvl writes them (``tcb_info`` the exact signed text, signatures and CRLs hexadecimal,
-chains PEM). PCS answer: ``{"tcbInfo": {…}, "signature": HEX}`` or ``enclaveIdentity``, of which the inner object's exact
-bytes are kept, because they are what is signed.
+chains PEM). PCS answer: ``{"tcbInfo": {…}, "signature": HEX}`` or ``enclaveIdentity``; the inner object's exact bytes
+are kept, because they are what is signed.
 """
 
 from __future__ import annotations

@@ -30,13 +30,13 @@ _SUFFIXES = (".der", ".pem", ".crt", ".cer", ".crl", ".json")
 _PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,32})-----")
 
 
-def load(paths: Iterable[Path]) -> Collateral:
-    """Everything in ``paths`` together; for Intel the first file that has a member wins.
+def load(paths: Iterable[Path | str]) -> Collateral:
+    """Everything in ``paths`` (folders or files) together; for Intel the first file that has a member wins.
 
     Raises `SetupError` for what cannot be read and `MalformedCollateral` for a named file that is no collateral.
     """
     found: list[Collateral] = []
-    for path in paths:
+    for path in map(Path, paths):
         found.extend(_from_folder(path) if path.is_dir() else [_from_file(path)])
     together = Collateral.none().merged(found)
     certificates = together.amd.certificates if together.amd else ()

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from verifier.claims import Claims
-from verifier.errors import CollateralError, SetupError, VerifierError
+from verifier.errors import CheckFailed, CollateralError, SetupError, VerifierError
 from verifier.trail import Check
 
 _BUILT_HERE = object()
+_holds = attrgetter("ok")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ class Verdict:
 
     def __post_init__(self) -> None:
         if self.accepted and not (self._seal is _BUILT_HERE and self.authentic is True and self.claims is not None
-                                  and self.error is None and self.checks and all(c.ok is True for c in self.checks)):
+                                  and self.error is None and self.checks and all(map(_holds, self.checks))):
             raise SetupError("verdict.accept", "an accepted verdict is built by verifier.results.accept only")
         if (self.claims is not None) != (self.authentic is True):
             raise SetupError("verdict.claims", "claims exist exactly when the evidence is authentic")
@@ -56,6 +58,15 @@ class Verdict:
     def mismatches(self) -> tuple[Check, ...]:
         """Every rule that did not hold."""
         return tuple(check for check in self.checks if not check.ok)
+
+    def require(self) -> Claims:
+        """The claims of accepted evidence. Raises what refused it, or `CheckFailed` for the first mismatch."""
+        if self.accepted and self.claims is not None:
+            return self.claims
+        if self.error is not None:
+            raise self.error
+        first = self.mismatches[0]
+        raise CheckFailed(first.id, first.detail or "does not match", expected=first.expected, got=first.got)
 
     @property
     def exit_code(self) -> int:
@@ -87,10 +98,9 @@ def accept(claims: Claims, authenticity: tuple[Check, ...], appraisal: tuple[Che
     ``claims`` can only come from a recipe that verified; ``authenticity`` is its trail; ``appraisal`` the comparison
     with the caller's expectations, which is never empty because the defaults always apply.
     """
-    authentic = bool(authenticity) and all(check.ok is True for check in authenticity)
-    if not authentic:
+    if not authenticity or not all(map(_holds, authenticity)):
         raise SetupError("verdict.accept", "claims without a complete trail of checks that held")
-    accepted = bool(appraisal) and all(check.ok is True for check in appraisal)
+    accepted = bool(appraisal) and all(map(_holds, appraisal))
     return Verdict(
         tee=claims.tee.value, authentic=True, accepted=accepted, claims=claims, status=claims.status,
         advisory_ids=claims.advisory_ids, flags=claims.flags, valid_until=claims.valid_until,
