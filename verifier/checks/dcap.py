@@ -22,6 +22,7 @@ from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from verifier.checks import intel_tcb
 from verifier.checks.intel_tcb import TcbOutcome
@@ -81,6 +82,13 @@ class JudgedDocuments(Judged):
     qe_identity: QeIdentity
     root_crl: RevocationList
     signer: TcbSigner
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPckCrl(Judged):
+    """The revocation list of one PCK CA, good for all its platforms."""
+
+    crl: RevocationList
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +237,13 @@ def _check_dates(trail: Trail, rule: str, window: Window, at: int) -> None:
 
 def _judged_platform(trail: Trail, quote: Quote, chain: JudgedChain, key: JudgedKey, documents: JudgedDocuments,
                      collateral: IntelCollateral, roots: Roots, at: int, prepared: Prepared) -> JudgedPlatform:
-    tcb = _tee_tcb(quote)
-    name = (trail.prefix, collateral.digest, roots.digest, chain.digest, quote.certification.qe_report, tcb)
+    tcb, enclave = _tee_tcb(quote), key.qe_report
+    name = (trail.prefix, collateral.digest, roots.digest, chain.digest, tcb, enclave.misc_select, enclave.attributes,
+            enclave.mr_signer, enclave.isv_prod_id, enclave.isv_svn)
     judged = prepared.find(JudgedPlatform, name, at)
     if judged is None:
-        return prepared.keep(name, _verify_platform(trail.branch(), tcb, chain.chain, key, documents, collateral, at))
+        return prepared.keep(name, _verify_platform(trail.branch(), tcb, chain.chain, enclave, documents, collateral,
+                                                    at, prepared))
     trail.extend(judged.checks)
     return judged
 
@@ -256,8 +266,8 @@ def _tee_tcb(quote: Quote) -> TeeTcb:
                   body.seam_attributes)
 
 
-def _verify_platform(trail: Trail, tcb: TeeTcb, chain: PckChain, key: JudgedKey, documents: JudgedDocuments,
-                     collateral: IntelCollateral, at: int) -> JudgedPlatform:
+def _verify_platform(trail: Trail, tcb: TeeTcb, chain: PckChain, enclave: EnclaveReport, documents: JudgedDocuments,
+                     collateral: IntelCollateral, at: int, prepared: Prepared) -> JudgedPlatform:
     """Steps 6 (this platform's revocation), 7 and 8."""
     trail.equal("pck_chain.same_root", expected=documents.signer.anchor.sha256_public_key,
                 got=chain.anchor.sha256_public_key)
@@ -265,23 +275,29 @@ def _verify_platform(trail: Trail, tcb: TeeTcb, chain: PckChain, key: JudgedKey,
     info = documents.tcb_info
     trail.equal("tcb_info.fmspc", expected=chain.extensions.fmspc, got=info.fmspc)
     trail.equal("tcb_info.pce_id", expected=chain.extensions.pce_id, got=info.pce_id)
-    qe_report_level = _check_qe(trail, key.qe_report, documents.qe_identity)
-    outcome, current = _match(trail, info, chain, qe_report_level, tcb)
+    outcome, current = _match(trail, info, chain, _check_qe(trail, enclave, documents.qe_identity), tcb)
     status = intel_tcb.relaunch(outcome, current) if current else outcome.status
-    pck_crl = _check_pck_revocation(trail, chain, collateral, at, status, outcome)
+    try:
+        pck_crl = _judged_pck_crl(trail, chain, collateral, at, prepared)
+    except MissingCollateral as error:  # not decided, but how the TCB stands is told
+        raise error.at_standing(status.value, outcome.advisory_ids) from None
+    pck_crl.check_not_listed(trail, "pck_chain.leaf", chain.leaf)
     return JudgedPlatform(trail.own_checks, documents.window.meet(pck_crl.window), status, outcome, current, documents,
                           pck_crl)
 
 
-def _check_pck_revocation(trail: Trail, chain: PckChain, collateral: IntelCollateral, at: int, status: TcbStatus,
-                          outcome: TcbOutcome) -> RevocationList:
-    """The PCK leaf is not revoked; without a list that cannot be decided, but how the TCB stands is told."""
-    try:
-        pck_crl = intel.verify_pck_crl(trail, collateral.pck_crl, chain, at)
-    except MissingCollateral as error:
-        raise error.at_standing(status.value, outcome.advisory_ids) from None
-    pck_crl.check_not_listed(trail, "pck_chain.leaf", chain.leaf)
-    return pck_crl
+def _judged_pck_crl(trail: Trail, chain: PckChain, collateral: IntelCollateral, at: int,
+                    prepared: Prepared) -> RevocationList:
+    data = needed(collateral.pck_crl, "pck_crl")
+    key = (trail.prefix, chain.intermediate.fingerprint(SHA256()), chain.anchor.sha256_certificate,
+           hashlib.sha256(data).digest())
+    judged = prepared.find(JudgedPckCrl, key, at)
+    if judged is None:
+        own = trail.branch()
+        crl = intel.verify_pck_crl(own, data, chain, at)
+        return prepared.keep(key, JudgedPckCrl(own.own_checks, crl.window, crl)).crl
+    trail.extend(judged.checks)
+    return judged.crl
 
 
 def _match(trail: Trail, info: TcbInfo, chain: PckChain, qe: SvnLevel | None,

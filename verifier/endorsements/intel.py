@@ -96,9 +96,9 @@ def verify_root_crl(trail: Trail, crl: bytes | None, root: Anchor, certificate: 
     return verify_crl(trail, "root_ca_crl", parsed, issuer, at)
 
 
-def verify_pck_crl(trail: Trail, crl: bytes | None, chain: PckChain, at: int) -> RevocationList:
+def verify_pck_crl(trail: Trail, crl: bytes, chain: PckChain, at: int) -> RevocationList:
     """The CRL of the CA that issued the PCK leaf."""
-    return verify_crl(trail, "pck_crl", read_crl(needed(crl, "pck_crl"), "pck_crl"), chain.issuer, at)
+    return verify_crl(trail, "pck_crl", read_crl(crl, "pck_crl"), chain.issuer, at)
 
 
 @dataclass(frozen=True, slots=True)
