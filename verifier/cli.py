@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from verifier.errors import VerifierError
-from verifier.evidence import Binding, Evidence, Tee
+from verifier.evidence import Evidence, Tee
 from verifier.formats.strict import hex_bytes
 from verifier.presentation import print_fields, print_replays, print_verdict
 from verifier.results.verdict import Verdict, jsonable, undecided
@@ -139,8 +140,8 @@ def _judge(path: Path, tee: Tee | None, options: dict[str, Any]) -> Verdict:
     if options["expect"]:
         expectations = Expectations.from_file(read_bounded(options["expect"]))
     verifier = Verifier(recording.roots.with_software([read_bounded(item) for item in options["roots"]]), expectations)
-    given = Binding(options["report_data"], options["init_data"])
-    binding = given if given != Binding(None, None) else recording.binding
+    given = {name: options[name] for name in ("report_data", "init_data") if options[name] is not None}
+    binding = replace(recording.binding, **given)
     collateral = load(options["collateral"]) if options["collateral"] else recording.collateral
     return verifier.verify(recording.evidence, binding=binding, collateral=collateral,
                            at=int(time.time()) if at is None else at)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,19 +194,28 @@ def save(folder: Path, files: Mapping[str, bytes], *, tee: Tee, at: int, binding
         raise SetupError("recording.exists", f"{folder} exists already")
     building = folder.with_name(f".{folder.name}.{os.getpid()}")
     building.mkdir(parents=True)
+    try:
+        _fill(building, files, tee, at, binding, expect)
+        building.rename(folder)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return Recording.load(folder)
+
+
+def _fill(folder: Path, files: Mapping[str, bytes], tee: Tee, at: int, binding: Binding,
+          expect: Mapping[str, Any] | None) -> None:
     for name, contents in files.items():
-        (building / name).write_bytes(contents)
+        (folder / name).write_bytes(contents)
     description: dict[str, Any] = {
         "format": FORMAT, "tee": tee.value, "at": at,
         "binding": {"report_data": binding.report_data.hex() if binding.report_data is not None else None,
                     "init_data": binding.init_data.hex() if binding.init_data is not None else None},
         "expect": expect, "verdict": Outcome(None, False, None, None, ()).to_dict(),
     }
-    _write(building, description)
-    description["verdict"] = Outcome.of(Recording.load(building).replay()).to_dict()
-    _write(building, description)
-    building.rename(folder)
-    return Recording.load(folder)
+    _write(folder, description)
+    description["verdict"] = Outcome.of(Recording.load(folder).replay()).to_dict()
+    _write(folder, description)
 
 
 def _write(folder: Path, description: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ ACCEPTABLE_STATUSES = (
 TCB_COMPONENTS = ("fmc", "bootloader", "tee", "snp", "microcode")
 
 OneOf = tuple[bytes, ...] | None
+_LISTS = ("one_of", "integers", "names")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,11 @@ class Expectations:
     report_data: OneOf = _one_of(64)
 
     def __post_init__(self) -> None:
+        for member in fields(self):
+            value = getattr(self, member.name)
+            if member.metadata.get("kind", "names") in _LISTS and isinstance(value, str | bytes):
+                raise SetupError(f"expect.{member.name}", "must be a tuple of values, not one value",
+                                 got=type(value).__name__)
         unknown = [s for s in self.accepted_statuses if s not in ACCEPTABLE_STATUSES]
         if unknown:
             raise SetupError("expect.accepted_statuses", "not a status that can be accepted",
@@ -155,7 +161,7 @@ def _document(data: bytes) -> dict[str, Any]:
         if data.lstrip()[:1] == b"{":
             return json_object(data, "expectations")
         return tomllib.loads(data.decode("utf-8"))
-    except (MalformedEvidence, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (MalformedEvidence, ValueError, RecursionError) as error:
         raise SetupError("expect.file", f"expectations must be a JSON object or a TOML document: {error}") from None
 
 
@@ -168,7 +174,8 @@ def _member(name: str, value: Any) -> Any:
     try:
         return _READERS[kind](value, member.metadata)
     except (MalformedEvidence, TypeError, ValueError, KeyError) as error:
-        raise SetupError(f"expect.{name}", f"{name} cannot be read as {kind}: {error}", got=str(value)[:80]) from None
+        raise SetupError(f"expect.{name}", f"{name} cannot be read as {kind}: {error}",
+                         got=type(value).__name__) from None
 
 
 def _listed(value: Any) -> list[Any]:
@@ -180,7 +187,7 @@ def _read_bytes(value: Any, meta: Mapping[str, Any]) -> tuple[bytes, ...]:
 
 
 def _read_masked(value: Any, meta: Mapping[str, Any]) -> Masked:
-    if set(value) != {"value", "mask"}:
+    if not isinstance(value, Mapping) or set(value) != {"value", "mask"}:
         raise ValueError("needs exactly value and mask")
     return Masked(hex_bytes(value["value"], "value", meta["size"]), hex_bytes(value["mask"], "mask", meta["size"]))
 
@@ -192,9 +199,8 @@ def _read_minimum(value: Any, meta: Mapping[str, Any]) -> int | bytes:
 
 
 def _read_components(value: Any, _: Mapping[str, Any]) -> dict[str, int]:
-    unknown = set(value) - set(TCB_COMPONENTS)
-    if unknown:
-        raise ValueError(f"unknown TCB components {sorted(unknown)}")
+    if not isinstance(value, Mapping) or not value or set(value) - set(TCB_COMPONENTS):
+        raise ValueError(f"needs one or more of {', '.join(TCB_COMPONENTS)}")
     return {name: _whole(item) for name, item in value.items()}
 
 
@@ -216,8 +222,8 @@ def _read_bool(value: Any, _: Mapping[str, Any]) -> bool:
 
 
 def _whole(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise TypeError("must be a non-negative integer")
+    if type(value) is not int or not 0 <= value < 1 << 64:
+        raise TypeError("must be a non-negative integer of at most 64 bits")
     return value
 
 

@@ -36,12 +36,13 @@ from verifier.endorsements.roots import Roots
 from verifier.endorsements.tcb_info import TcbInfo
 from verifier.endorsements.tcb_status import SvnLevel, TcbStatus, level_for
 from verifier.endorsements.window import Window
-from verifier.errors import CheckFailed, MissingCollateral
+from verifier.errors import CheckFailed, MalformedCollateral, MalformedEvidence, MissingCollateral
 from verifier.evidence import Tee
 from verifier.formats.enclave_report import EnclaveReport
 from verifier.formats.quote import CertificationType, QeCertification, Quote
 from verifier.trail import Check, Trail
 
+_PEM_BEGIN = b"-----BEGIN CERTIFICATE-----"
 INTEL_QE_VENDOR_ID = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 
 # The status told when the maker publishes no level that the platform reaches.
@@ -121,7 +122,8 @@ def verify_signatures(trail: Trail, quote: Quote, collateral: IntelCollateral | 
         key = _check_binding(trail, quote)
         check_raw_signature(trail, "quote.signature", key, quote.signature, quote.signed)
         return None, None
-    chain = _judged_chain(trail, pem, roots, at, prepared)
+    from_quote = quote.certification.certification_type is CertificationType.PCK_CHAIN
+    chain = _judged_chain(trail, pem, roots, at, prepared, from_quote=from_quote)
     judged = _judged_key(trail, quote, chain, at, prepared)
     check_raw_signature(trail, "quote.signature", judged.key, quote.signature, quote.signed)
     return chain, judged
@@ -148,19 +150,32 @@ def _chain_bytes(certification: QeCertification, collateral: IntelCollateral | N
     supplied = collateral.pck_chain if collateral else None
     if supplied is None or certification.certification_type is not CertificationType.PCK_LEAF:
         return supplied
-    return certification.certification_data.rstrip(b"\x00") + b"\n" + supplied
+    return certification.certification_data.rstrip(b"\x00") + b"\n" + _above_leaf(supplied)
 
 
-def _judged_chain(trail: Trail, pem: bytes, roots: Roots, at: int, prepared: Prepared) -> JudgedChain:
+def _above_leaf(chain: bytes) -> bytes:
+    """The last two certificates of a PEM chain, whether or not a leaf stands before them."""
+    root = chain.rfind(_PEM_BEGIN)
+    return chain[max(chain.rfind(_PEM_BEGIN, 0, root), 0):]
+
+
+def _judged_chain(trail: Trail, pem: bytes, roots: Roots, at: int, prepared: Prepared, *,
+                  from_quote: bool) -> JudgedChain:
+    """Step 2. An unreadable chain is the quote's fault where the quote brought it, else the collateral's."""
     digest = hashlib.sha256(pem).digest()
     key = (trail.prefix, digest, roots.digest)
     judged = prepared.find(JudgedChain, key, at)
-    if judged is None:
-        own = trail.branch()
+    if judged is not None:
+        trail.extend(judged.checks)
+        return judged
+    own = trail.branch()
+    try:
         chain = intel.verify_pck_chain(own, pem, roots, at)
-        return prepared.keep(key, JudgedChain(own.own_checks, chain.window, chain, digest))
-    trail.extend(judged.checks)
-    return judged
+    except MalformedCollateral as error:
+        if from_quote:
+            raise MalformedEvidence(error.id, error.detail, expected=error.expected, got=error.got) from None
+        raise
+    return prepared.keep(key, JudgedChain(own.own_checks, chain.window, chain, digest))
 
 
 def _judged_key(trail: Trail, quote: Quote, chain: JudgedChain, at: int, prepared: Prepared) -> JudgedKey:
@@ -317,10 +332,9 @@ def _match(trail: Trail, info: TcbInfo, chain: PckChain, qe: SvnLevel | None,
 
 def _check_qe(trail: Trail, report: EnclaveReport, identity: QeIdentity) -> SvnLevel | None:
     """The quoting enclave is the one that Intel published, and not a debug build of it; its level, if any."""
-    mask, want = identity.misc_select_mask, identity.misc_select
-    trail.equal("qe_identity.miscselect", expected=_and(want, mask),
-                got=_and(report.misc_select.to_bytes(4, "little"), mask))
-    trail.equal("qe_identity.attributes", expected=_and(identity.attributes, identity.attributes_mask),
+    trail.equal("qe_identity.miscselect", expected=identity.misc_select,
+                got=_and(report.misc_select.to_bytes(4, "little"), identity.misc_select_mask))
+    trail.equal("qe_identity.attributes", expected=identity.attributes,
                 got=_and(report.attributes, identity.attributes_mask))
     trail.require("qe_identity.debug", not report.debug, "the quoting enclave runs in debug mode",
                   got=report.attributes)
@@ -353,7 +367,7 @@ def _check_module(trail: Trail, rule: str, info: TcbInfo, tcb: TeeTcb, tee_tcb_s
     if identity is None or tcb.mr_signer_seam is None or tcb.seam_attributes is None:
         raise trail.fail(f"{rule}.module", "TCB info says nothing of the TDX module")
     trail.equal("tdx_module.mrsigner", expected=identity.mr_signer, got=tcb.mr_signer_seam)
-    trail.equal("tdx_module.attributes", expected=_and(identity.attributes, identity.attributes_mask),
+    trail.equal("tdx_module.attributes", expected=identity.attributes,
                 got=_and(tcb.seam_attributes, identity.attributes_mask))
     trail.equal("tdx_module.seam_attributes", expected=bytes(8), got=tcb.seam_attributes)
     return level

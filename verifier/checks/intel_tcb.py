@@ -99,7 +99,12 @@ def converge(platform: TcbLevel, qe: SvnLevel, module: SvnLevel | None) -> TcbOu
 
 
 def relaunch(launched: TcbOutcome, current: TcbOutcome) -> TcbStatus:
-    """The status of a TD whose module was updated beneath it (TD 1.5): relaunching helps when only launch is behind."""
+    """The status of a TD whose module was updated beneath it (TD 1.5): relaunching helps when only launch is behind.
+
+    A TD that now runs on a revoked module is revoked, however good the one was that launched it.
+    """
+    if current.status is S.REVOKED:
+        return S.REVOKED
     if launched.status not in (S.OUT_OF_DATE, S.OUT_OF_DATE_CONFIGURATION_NEEDED) or current.status not in _FINE_NOW:
         return launched.status
     if launched.status in _NEEDS_CONFIGURATION or current.status in _NEEDS_CONFIGURATION:

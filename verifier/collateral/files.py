@@ -66,7 +66,10 @@ def _from_file(path: Path) -> Collateral:
 
 
 def _from_folder(folder: Path) -> list[Collateral]:
-    entries = [entry for entry in folder.iterdir() if entry.is_file() and entry.suffix.lower() in _SUFFIXES]
+    try:
+        entries = [entry for entry in folder.iterdir() if entry.suffix.lower() in _SUFFIXES and entry.is_file()]
+    except OSError as error:
+        raise SetupError("files.read", f"{folder} cannot be read: {error.strerror}") from None
     if len(entries) > MAX_FOLDER_ENTRIES:
         raise SetupError("files.folder", f"{folder} has too many files", expected=f"<= {MAX_FOLDER_ENTRIES}")
     found = []

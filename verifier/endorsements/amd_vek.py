@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from verifier.errors import MalformedEvidence
+from verifier.endorsements.chain import validity
+from verifier.endorsements.intel import common_name
+from verifier.endorsements.window import Window
+from verifier.errors import CheckFailed, MalformedEvidence
 from verifier.formats import der
 from verifier.formats.der import Tag
 from verifier.formats.snp_report import ProductLine, SigningKey, TcbLayout
@@ -24,7 +26,9 @@ SUBJECTS = {"SEV-VCEK": SigningKey.VCEK, "SEV-VLEK": SigningKey.VLEK}
 
 _ARC = "1.3.6.1.4.1.3704.1."
 _STRUCT_VERSION, _PRODUCT_NAME, _HWID, _CSP_ID = "1", "2", "4", "5"
-# The SPL extension of each byte of TCB_VERSION, the reserved ones included. On Turin 3.4 has no byte to count.
+# The SPL extension of each byte of TCB_VERSION, the reserved ones included. Turin has one reserved byte less and its
+# certificates no 3.4; one that says 0 would do no harm.
+_SPL4 = "3.4"
 _SPLS = {
     TcbLayout.LEGACY: ("3.1", "3.2", "3.4", "3.5", "3.6", "3.7", "3.3", "3.8"),
     TcbLayout.TURIN: ("3.9", "3.1", "3.2", "3.3", "3.5", "3.6", "3.7", "3.8"),
@@ -41,7 +45,8 @@ class EndorsementKey:
     """What a VCEK or VLEK certificate says. True only once `verifier.endorsements.amd` has verified its chain.
 
     stepping: the suffix of the product name (``B0``), None without one. tcb: the SPLs laid out as TCB_VERSION, 8 bytes.
-    hwid: 64 bytes, 8 on Turin; None for a VLEK. csp_id: the provider's name; None for a VCEK.
+    hwid: 64 bytes, 8 on Turin; None for a VLEK. csp_id: the provider's name; None for a VCEK. validity: the
+    certificate's own dates.
     """
 
     kind: SigningKey
@@ -52,6 +57,7 @@ class EndorsementKey:
     tcb: bytes
     hwid: bytes | None
     csp_id: str | None
+    validity: Window
     public_key: ec.EllipticCurvePublicKey = field(repr=False)
     certificate: x509.Certificate = field(repr=False)
 
@@ -63,11 +69,10 @@ class EndorsementKey:
     @classmethod
     def of(cls, trail: Trail, certificate: x509.Certificate) -> EndorsementKey:
         """What ``certificate``, whose subject is one of `SUBJECTS`, says. Raises `CheckFailed`."""
-        kind = SUBJECTS[common_name(certificate.subject)]
+        kind = SUBJECTS[common_name(certificate)]
         rule = kind.name.lower()
         key = certificate.public_key()
-        p384 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1)
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not p384:
+        if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1)):
             raise trail.fail(f"{rule}.key", "the key must be on P-384", got=type(key).__name__)
         values = _Values(trail, rule, certificate)
         struct_version = values.byte(_STRUCT_VERSION)
@@ -81,7 +86,8 @@ class EndorsementKey:
         else:
             csp_id = values.text(_CSP_ID)
         values.nothing_foreign(kind, line)
-        return cls(kind, line, name, stepping, struct_version, tcb, hwid, csp_id, key, certificate)
+        return cls(kind, line, name, stepping, struct_version, tcb, hwid, csp_id, validity(certificate), key,
+                   certificate)
 
 
 class _Values:
@@ -130,6 +136,8 @@ class _Values:
 
     def tcb(self, layout: TcbLayout) -> bytes:
         """All eight SPLs in the order of TCB_VERSION."""
+        if layout is TcbLayout.TURIN and _SPL4 in self._found and self.byte(_SPL4) != 0:
+            raise self._refuse(_SPL4, "counts nothing on Turin and must be 0", self.byte(_SPL4))
         return bytes(self.byte(number) for number in _SPLS[layout])
 
     def hwid(self, size: int) -> bytes:
@@ -147,14 +155,14 @@ class _Values:
 
     def nothing_foreign(self, kind: SigningKey, line: ProductLine) -> None:
         """No SPL that nobody would compare, no hardware id on a VLEK, no provider on a VCEK."""
-        spls = _SPLS[TcbLayout.of(line)]
+        spls = (*_SPLS[TcbLayout.of(line)], _SPL4)
         other = _CSP_ID if kind is SigningKey.VCEK else _HWID
         for number, value in self._found.items():
             if number == other or (number.startswith("3.") and number not in spls):
                 raise self._refuse(number, "this extension does not belong into the certificate", value)
-        self._trail.passed(f"{self._rule}.extensions", "all required AMD extensions, once each, of the right type")
+        self._trail.passed(f"{self._rule}.extension.all", "all required AMD extensions, once each, of the right type")
 
-    def _refuse(self, number: str, detail: str, got: object) -> Exception:
+    def _refuse(self, number: str, detail: str, got: object) -> CheckFailed:
         return self._trail.fail(f"{self._rule}.extension.{_NAMES.get(number, number)}", detail, got=got)
 
 
@@ -175,9 +183,3 @@ def resembles(certificate: x509.Certificate, tcb: bytes, chip_id: bytes) -> bool
         return False
     return any(all(found.get(number, b"")[-1:] == tcb[index : index + 1] for index, number in enumerate(spls))
                for spls in _SPLS.values())
-
-
-def common_name(name: x509.Name) -> str:
-    """The one common name, or nothing."""
-    values = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(values[0].value) if len(values) == 1 else ""

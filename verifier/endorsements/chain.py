@@ -15,14 +15,19 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from verifier.endorsements.window import Window, unix
-from verifier.errors import MalformedCollateral, SetupError
+from verifier.errors import MalformedCollateral
+from verifier.formats import der
+from verifier.formats.der import Tag
+from verifier.formats.reader import Reader
 from verifier.trail import Trail
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
+EXTENSION_TWICE = "collateral.certificate.extension_twice"
 MAX_CERTIFICATES = 10
 MAX_CERTIFICATE_BYTES = 16 * 1024
 MAX_PEM_BYTES = MAX_CERTIFICATES * MAX_CERTIFICATE_BYTES
@@ -82,9 +87,20 @@ def _load(data: bytes, field: str) -> x509.Certificate:
         pem = data.startswith(b"-----BEGIN")
         certificate = x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
         _ = certificate.extensions, certificate.subject, certificate.issuer, certificate.public_key()
-    except (ValueError, TypeError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+    except x509.DuplicateExtension as error:
+        raise MalformedCollateral(EXTENSION_TWICE, f"{field} has a certificate with one extension twice",
+                                  got=error.oid.dotted_string) from None
+    except (ValueError, TypeError, x509.InvalidVersion, x509.UnsupportedGeneralNameType,
+            UnsupportedAlgorithm) as error:
         raise _malformed(field, f"is not a readable certificate ({type(error).__name__})") from None
+    if not ends_with_signature(certificate.public_bytes(Encoding.DER), certificate.signature):
+        raise _malformed(field, "has a signature that is not made of whole octets")
     return certificate
+
+
+def ends_with_signature(der: bytes, signature: bytes) -> bool:
+    """True when the BIT STRING that ends ``der`` has no unused bits: with them, a second encoding would verify too."""
+    return der.endswith(b"\x00" + signature)
 
 
 def _malformed(field: str, detail: str, *, expected: object = None, got: object = None) -> MalformedCollateral:
@@ -92,10 +108,11 @@ def _malformed(field: str, detail: str, *, expected: object = None, got: object 
 
 
 def public_key_of(key: object) -> PublicKey:
-    """``key`` if it is of a kind that TEE makers use. Raises `SetupError` otherwise."""
+    """``key`` if it is of a kind that TEE makers use. Raises `MalformedCollateral` otherwise."""
     if isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
         return key
-    raise SetupError("roots.key", "only EC and RSA keys are used by TEE makers", got=type(key).__name__)
+    raise MalformedCollateral("collateral.certificate.key", "only EC and RSA keys are used by TEE makers",
+                              got=type(key).__name__)
 
 
 def subject_key_identifier(certificate: x509.Certificate) -> bytes | None:
@@ -139,6 +156,7 @@ def check_link(trail: Trail, rule: str, certificate: x509.Certificate, issuer: I
     if authority is not None and issuer.key_identifier is not None:
         trail.equal(f"{rule}.authority_key", expected=issuer.key_identifier, got=authority)
     _check_role(trail, rule, certificate, ca_depth)
+    _check_identifiers(trail, f"{rule}.signature", certificate.public_bytes(Encoding.DER))
     check_signature(trail, f"{rule}.signature", issuer.public_key, certificate.signature,
                     certificate.tbs_certificate_bytes, certificate.signature_algorithm_oid)
     return window
@@ -168,8 +186,20 @@ def _check_role(trail: Trail, rule: str, certificate: x509.Certificate, ca_depth
     trail.require(f"{rule}.key_usage", usage is not None and usage.key_cert_sign, "a CA must be allowed to sign")
 
 
+def _check_identifiers(trail: Trail, rule: str, document: bytes) -> None:
+    """The algorithm beside the signature is the signed one, byte for byte (RFC 5280 sections 4.1.1.2 and 5.1.1.2)."""
+    outer = Reader(der.only(document, "certificate", Tag.SEQUENCE), "certificate", order="big")
+    signed = Reader(der.expect(outer, Tag.SEQUENCE), "certificate", order="big")
+    tag, inside = der.element(signed)
+    while tag != Tag.SEQUENCE:  # version, and the serial number of a certificate
+        tag, inside = der.element(signed)
+    trail.require(f"{rule}.identifier", der.element(outer) == (tag, inside),
+                  "the algorithm beside the signature must be the signed one")
+
+
 def check_crl_signature(trail: Trail, rule: str, crl: x509.CertificateRevocationList, key: PublicKey) -> None:
     """The CRL must be signed by ``key`` with the algorithm its kind of key uses."""
+    _check_identifiers(trail, rule, crl.public_bytes(Encoding.DER))
     check_signature(trail, rule, key, crl.signature, crl.tbs_certlist_bytes, crl.signature_algorithm_oid)
 
 

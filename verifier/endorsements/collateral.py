@@ -18,7 +18,7 @@ class IntelCollateral:
 
     Each member is None when the caller has none. Chains are PEM, leaf first; CRLs are DER; ``tcb_info`` and
     ``qe_identity`` are the JSON objects exactly as signed (never re-serialised); signatures are raw r || s, 64 bytes.
-    ``pck_chain`` is needed only for quotes that do not embed theirs (certification data types 1-3).
+    ``pck_chain`` is needed only for quotes that do not embed theirs (certification data types 1-4).
     """
 
     tcb_info: bytes | None = None

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from verifier.endorsements.chain import Issuer, authority_key_identifier, check_crl_signature
+from verifier.endorsements.chain import Issuer, authority_key_identifier, check_crl_signature, ends_with_signature
 from verifier.endorsements.window import Window, unix
 from verifier.errors import MalformedCollateral
 from verifier.trail import Trail
@@ -50,6 +51,8 @@ def read_crl(data: bytes, field: str) -> x509.CertificateRevocationList:
         _ = crl.extensions, crl.issuer, crl.next_update_utc
     except (ValueError, TypeError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
         raise MalformedCollateral("collateral.crl", f"{field} is not a readable CRL ({type(error).__name__})") from None
+    if not ends_with_signature(crl.public_bytes(Encoding.DER), crl.signature):
+        raise MalformedCollateral("collateral.crl", f"{field} has a signature that is not made of whole octets")
     return crl
 
 

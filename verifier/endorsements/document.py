@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from verifier.endorsements.tcb_status import SvnLevel, TcbStatus
-from verifier.errors import MalformedCollateral
+from verifier.errors import MalformedCollateral, MalformedEvidence
+from verifier.formats.strict import json_object
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z", re.ASCII)
 _ADVISORY = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z", re.ASCII)
@@ -25,6 +26,14 @@ class Document:
             raise MalformedCollateral(f"collateral.{where}", "must be an object", got=type(members).__name__)
         self._members: dict[str, Any] = members
         self.where = where
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str) -> Document:
+        """The object that a signed text is. Raises `MalformedCollateral` for what is not strict JSON."""
+        try:
+            return cls(json_object(data, where), where)
+        except MalformedEvidence as error:
+            raise MalformedCollateral(f"collateral.{where}", error.detail) from None
 
     def __contains__(self, name: str) -> bool:
         return name in self._members

@@ -17,7 +17,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from verifier.endorsements.chain import Issuer, check_link, check_validity, read_certificates
+from verifier.endorsements.chain import (
+    Issuer,
+    authority_key_identifier,
+    check_link,
+    check_validity,
+    read_certificates,
+)
 from verifier.endorsements.crl import RevocationList, read_crl, verify_crl
 from verifier.endorsements.pck import PckExtensions, check_key
 from verifier.endorsements.roots import Anchor, Roots
@@ -28,6 +34,9 @@ from verifier.trail import Trail
 PCK_LEAF = "Intel SGX PCK Certificate"
 CA_KINDS = {"Intel SGX PCK Platform CA": "platform", "Intel SGX PCK Processor CA": "processor"}
 TCB_SIGNING = "Intel SGX TCB Signing"
+
+# Intel "SGX PCK Certificate and CRL Profile", section 1.3: what the certificates below the root all have.
+_PROFILE = (x509.AuthorityKeyIdentifier, x509.SubjectKeyIdentifier, x509.KeyUsage, x509.BasicConstraints)
 
 _ECDSA = ec.ECDSA(hashes.SHA256())
 # The order of P-256 (SP 800-186, section 3.2.1.3).
@@ -66,14 +75,25 @@ def verify_pck_chain(trail: Trail, chain: bytes, roots: Roots, at: int) -> PckCh
     if intermediate.subject == intermediate.issuer:
         intermediate, root = root, intermediate
     anchor = find_anchor(trail, "pck_chain.root", root, roots, at)
-    upper = check_link(trail, "pck_chain.intermediate", intermediate, Issuer.of(root), at, ca_depth=0)
+    upper = _check_link(trail, "pck_chain.intermediate", intermediate, root, at, ca_depth=0)
     kind = CA_KINDS.get(common_name(intermediate))
     trail.require("pck_chain.intermediate.name", kind is not None, "must be the Platform or the Processor CA",
                   expected=list(CA_KINDS), got=common_name(intermediate))
-    lower = check_link(trail, "pck_chain.leaf", leaf, Issuer.of(intermediate), at, ca_depth=None)
+    lower = _check_link(trail, "pck_chain.leaf", leaf, intermediate, at, ca_depth=None)
     trail.equal("pck_chain.leaf.name", expected=PCK_LEAF, got=common_name(leaf))
     window = Window(anchor.not_before, anchor.not_after).meet(upper, lower)
     return PckChain(leaf, intermediate, anchor, kind or "", PckExtensions.of(leaf), check_key(leaf), window)
+
+
+def _check_link(trail: Trail, rule: str, certificate: x509.Certificate, issuer: x509.Certificate, at: int, *,
+                ca_depth: int | None) -> Window:
+    """`check_link`, and no extension of Intel's profile is missing: what is absent could not be compared."""
+    present = {type(extension.value) for extension in certificate.extensions}
+    missing = [kind.oid.dotted_string for kind in _PROFILE if kind not in present]
+    if authority_key_identifier(certificate.extensions) is None and not missing:
+        missing = [x509.AuthorityKeyIdentifier.oid.dotted_string]  # it is there, without the identifier
+    trail.require(f"{rule}.profile", not missing, "extensions of Intel's certificate profile are missing", got=missing)
+    return check_link(trail, rule, certificate, Issuer.of(issuer), at, ca_depth=ca_depth)
 
 
 def find_anchor(trail: Trail, rule: str, root: x509.Certificate, roots: Roots, at: int) -> Anchor:
@@ -118,7 +138,7 @@ def verify_tcb_signer(trail: Trail, rule: str, chain: bytes | None, roots: Roots
     trail.equal(f"{rule}.issuer_chain.length", expected=2, got=len(certificates))
     leaf, root = certificates
     anchor = find_anchor(trail, f"{rule}.issuer_chain.root", root, roots, at)
-    window = check_link(trail, f"{rule}.issuer_chain.leaf", leaf, Issuer.of(root), at, ca_depth=None)
+    window = _check_link(trail, f"{rule}.issuer_chain.leaf", leaf, root, at, ca_depth=None)
     trail.equal(f"{rule}.issuer_chain.leaf.name", expected=TCB_SIGNING, got=common_name(leaf))
     return TcbSigner(check_key(leaf), anchor, root, leaf,
                      window.meet(Window(anchor.not_before, anchor.not_after)))

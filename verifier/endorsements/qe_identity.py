@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from verifier.endorsements.document import Document
-from verifier.endorsements.tcb_status import STATED, SvnLevel
+from verifier.endorsements.tcb_status import OF_COMPONENTS, SvnLevel
 from verifier.endorsements.window import Window
-from verifier.formats.strict import json_object
 
 IDS = ("QE", "TD_QE", "QVE")
 
@@ -32,8 +31,8 @@ class QeIdentity:
 
     @classmethod
     def from_json(cls, data: bytes) -> QeIdentity:
-        """From the exact bytes that were signed. Raises `CollateralError` or `MalformedEvidence` (strict JSON)."""
-        document = Document(json_object(data, "qe_identity"), "qe_identity")
+        """From the exact bytes that were signed. Raises `MalformedCollateral`."""
+        document = Document.from_json(data, "qe_identity")
         document.only("id", "version", "issueDate", "nextUpdate", "tcbEvaluationDataNumber", "miscselect",
                       "miscselectMask", "attributes", "attributesMask", "mrsigner", "isvprodid", "tcbLevels")
         if document.integer("version", 2) != 2:
@@ -44,5 +43,5 @@ class QeIdentity:
             document.text("id"), document.octets("miscselect", 4), document.octets("miscselectMask", 4),
             document.octets("attributes", 16), document.octets("attributesMask", 16), document.octets("mrsigner", 32),
             document.integer("isvprodid", 0xFFFF), document.integer("tcbEvaluationDataNumber", 2**31),
-            Window(document.moment("issueDate"), document.moment("nextUpdate")), document.svn_levels(STATED),
+            Window(document.moment("issueDate"), document.moment("nextUpdate")), document.svn_levels(OF_COMPONENTS),
         )

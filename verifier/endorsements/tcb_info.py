@@ -12,7 +12,6 @@ from verifier.endorsements.document import Document
 from verifier.endorsements.tcb_status import OF_COMPONENTS, STATED, SvnLevel, TcbStatus
 from verifier.endorsements.window import Window
 from verifier.evidence import Tee
-from verifier.formats.strict import json_object
 
 _IDS = {"SGX": Tee.SGX, "TDX": Tee.TDX}
 
@@ -56,8 +55,8 @@ class TcbInfo:
 
     @classmethod
     def from_json(cls, data: bytes) -> TcbInfo:
-        """From the exact bytes that were signed. Raises `CollateralError` or `MalformedEvidence` (strict JSON)."""
-        document = Document(json_object(data, "tcb_info"), "tcb_info")
+        """From the exact bytes that were signed. Raises `MalformedCollateral`."""
+        document = Document.from_json(data, "tcb_info")
         version = document.integer("version", 3)
         if version == 3:
             return _version3(document)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 from typing import Any, NoReturn
 
@@ -17,7 +18,8 @@ from verifier.errors import MalformedEvidence
 MAX_JSON_DEPTH = 32
 
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*\Z", re.ASCII)
-_NESTING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# Single tokens: a pattern for whole strings would start over at every quote of one that never ends.
+_TOKEN = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 
 
 def hex_bytes(text: object, field: str, size: int | None = None) -> bytes:
@@ -48,12 +50,13 @@ def base64_bytes(text: object, field: str, *, url: bool = False) -> bytes:
 
 
 def json_value(data: bytes | str, field: str) -> Any:
-    """A JSON text with unique keys, finite numbers and at most `MAX_JSON_DEPTH` levels (RFC 8259)."""
+    """A JSON text with unique keys, finite numbers, whole characters and at most `MAX_JSON_DEPTH` levels (RFC 8259)."""
     try:
-        text = data if isinstance(data, str) else data.decode("utf-8")
+        text = (data.encode() if isinstance(data, str) else data).decode("utf-8")
         _bound_depth(text, field)
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        return _whole_characters(text, json.loads(text, object_pairs_hook=_unique, parse_constant=_constant,
+                                                  parse_float=_finite))
+    except (ValueError, RecursionError) as error:
         raise MalformedEvidence("format.json", f"{field} is not strict JSON: {error}") from None
 
 
@@ -67,14 +70,16 @@ def json_object(data: bytes | str, field: str) -> dict[str, Any]:
 
 
 def _bound_depth(text: str, field: str) -> None:
-    depth = 0
-    for match in _NESTING.finditer(text):
+    depth, in_string = 0, False
+    for match in _TOKEN.finditer(text):
         found = match.group()
-        if found in "[{":
+        if found == '"':
+            in_string = not in_string
+        elif found in ("[", "{") and not in_string:
             depth += 1
             if depth > MAX_JSON_DEPTH:
                 raise MalformedEvidence("format.json", f"{field} nests too deeply", expected=f"<= {MAX_JSON_DEPTH}")
-        elif found in "]}":
+        elif found in ("]", "}") and not in_string:
             depth -= 1
 
 
@@ -83,6 +88,20 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a key occurs twice")
     return found
+
+
+def _whole_characters(text: str, value: Any) -> Any:
+    """``value``; raises ValueError when an escape in ``text`` is half of a surrogate pair, which is no character."""
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value
 
 
 def _constant(name: str) -> NoReturn:

@@ -98,8 +98,10 @@ class Roots:
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 over the certificate hashes in order: the name of this set of anchors."""
-        return hashlib.sha256(b"".join(anchor.sha256_certificate for anchor in self.anchors)).digest()
+        """SHA-256 over each anchor's certificate hash and what it is trusted as: the name of this set of anchors."""
+        return hashlib.sha256(b"".join(
+            f"{anchor.maker}|{anchor.role}|{anchor.product}|".encode() + anchor.sha256_certificate
+            for anchor in self.anchors)).digest()
 
 
 @cache

@@ -1,0 +1,178 @@
+"""AMD's rules about an attestation report.
+
+    1  the report says how to read it: algorithm, signing key, processor      report.*, product
+    2  the endorsement key: chosen, read, chained to a trusted ARK            vcek.* | vlek.*, chain.*, crl.*
+    3  the key is this report's: kind, product line, every SPL, chip id       vcek.tcb.*, vcek.chip_id
+    4  the report is signed by it                                             report.signature
+    5  nothing reserved is used, and what must be so is so                    report.*
+
+Steps 2 and 3 look at nothing of the report but its processor, signing key, reported TCB and chip id, so what they
+establish is kept under these and the digest of every certificate, list and root. Source: AMD "SEV Secure Nested Paging
+Firmware ABI Specification" (56860), ATTESTATION_REPORT; "VCEK Certificate and KDS Interface Specification" (57230).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from verifier.checks.prepared import Prepared
+from verifier.endorsements.amd import Chain, choose, read_supplied, verify_chain
+from verifier.endorsements.amd_vek import EndorsementKey
+from verifier.endorsements.collateral import AmdCollateral
+from verifier.endorsements.roots import Roots
+from verifier.endorsements.window import Window
+from verifier.errors import MissingCollateral
+from verifier.formats.snp_report import (
+    FLAGS_KNOWN,
+    PLATFORM_KNOWN,
+    POLICY_KNOWN,
+    POLICY_MUST_BE_ONE,
+    SIGNATURE_ALGO_ECDSA_P384_SHA384,
+    VMPL_HOST,
+    ProductLine,
+    SigningKey,
+    SnpReport,
+    TcbLayout,
+    product_line,
+)
+from verifier.trail import Check, Trail
+
+_ECDSA = ec.ECDSA(hashes.SHA384())
+# The order of P-384 (SP 800-186, section 3.2.1.4).
+_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+_SIGNIFICANT = 48
+
+_TCBS = ("current_tcb", "reported_tcb", "committed_tcb", "launch_tcb")
+_RESERVED = ("reserved_04c", "reserved_18b", "reserved_1eb", "reserved_1ef", "reserved_208", "reserved_330")
+
+
+@dataclass(frozen=True, slots=True)
+class Endorsed:
+    """Steps 2 and 3: a key that may sign reports of one processor at one TCB, and the checks that say so."""
+
+    checks: tuple[Check, ...]
+    window: Window
+    key: EndorsementKey
+    chain: Chain
+
+
+def check_header(trail: Trail, report: SnpReport) -> tuple[SigningKey, ProductLine | None]:
+    """Step 1: which kind of key signed, on which line (None in version 2, which does not say)."""
+    trail.equal("report.signature_algo", expected=SIGNATURE_ALGO_ECDSA_P384_SHA384, got=report.signature_algo)
+    trail.require("report.signing_key", report.signing_key in (SigningKey.VCEK, SigningKey.VLEK),
+                  "the report must be signed by a VCEK or a VLEK", expected=[0, 1], got=report.signing_key)
+    line = None
+    if report.cpuid is not None:
+        line = product_line(report.cpuid)
+        trail.require("report.cpuid", line is not None, "the processor must be of a known product line",
+                      got=f"family {report.cpuid_family:#x} model {report.cpuid_model:#x}")
+    return SigningKey(report.signing_key), line
+
+
+def endorse(trail: Trail, report: SnpReport, certificates: Sequence[bytes], collateral: AmdCollateral | None,
+            roots: Roots, at: int, prepared: Prepared) -> Endorsed:
+    """Steps 1 to 3. ``certificates`` came with the evidence. Raises `MissingCollateral` without any VCEK or VLEK."""
+    kind, line = check_header(trail, report)
+    supplied = collateral or AmdCollateral()
+    name = (trail.prefix, report.cpuid, kind, report.reported_tcb, report.chip_id, roots.digest, supplied.digest,
+            AmdCollateral(tuple(certificates)).digest)
+    found = prepared.find(Endorsed, name, at)
+    if found is None:
+        found = prepared.keep(name, _endorse(trail.branch(), report, kind, line, certificates, supplied, roots, at))
+    else:
+        trail.extend(found.checks)
+    trail.require("endorsement.validity", found.window.contains(at), "all of the above must hold at the moment",
+                  expected=list(found.window), got=at)
+    return found
+
+
+def _endorse(trail: Trail, report: SnpReport, kind: SigningKey, line: ProductLine | None,
+             certificates: Sequence[bytes], supplied: AmdCollateral, roots: Roots, at: int) -> Endorsed:
+    readable = read_supplied(trail, certificates, supplied.certificates)
+    leaf = choose(readable, kind, report.reported_tcb, report.chip_id)
+    if leaf is None:
+        raise MissingCollateral(f"collateral.amd.{kind.name.lower()}",
+                                f"no {kind.name} certificate came with the evidence and none was supplied")
+    key = EndorsementKey.of(trail, leaf)
+    trail.equal("report.signing_key.certificate", expected=kind.name, got=key.kind.name,
+                detail="the report names the kind of key that signed it")
+    if line is not None:
+        trail.equal("report.cpuid.certificate", expected=line.value, got=key.line.value,
+                    detail="the key must belong to the line of the report's processor")
+    chain = verify_chain(trail, key, readable, roots, supplied.crls, at)
+    _check_tcb(trail, report, key)
+    _check_chip(trail, report, key)
+    return Endorsed(trail.own_checks, chain.window, key, chain)
+
+
+def _check_tcb(trail: Trail, report: SnpReport, key: EndorsementKey) -> None:
+    """Every SPL equals its byte of REPORTED_TCB: the key was derived for exactly this TCB."""
+    names = TcbLayout.of(key.line).value
+    for index, (name, spl, byte) in enumerate(zip(names, key.tcb, report.reported_tcb, strict=True)):
+        trail.equal(f"{key.rule}.tcb.{name or f'byte{index}'}", expected=spl, got=byte)
+
+
+def _check_chip(trail: Trail, report: SnpReport, key: EndorsementKey) -> None:
+    """A VCEK is one chip's. A platform may mask CHIP_ID to zeros; the key still says which chip signed."""
+    if key.hwid is None:
+        return
+    if not any(report.chip_id):
+        trail.passed("vcek.chip_id", "CHIP_ID is masked", got=report.chip_id)
+        return
+    trail.equal("vcek.chip_id", expected=key.hwid.ljust(64, b"\x00"), got=report.chip_id)
+
+
+def check_signature(trail: Trail, report: SnpReport, key: EndorsementKey) -> None:
+    """Step 4: ECDSA P-384 with SHA-384 over the first 672 bytes; r and s little-endian in 1..n-1, 48 bytes of 72."""
+    r, s = report.signature_r, report.signature_s
+    _zero(trail, "report.signature.encoding", r[_SIGNIFICANT:] + s[_SIGNIFICANT:])
+    pair = int.from_bytes(r, "little"), int.from_bytes(s, "little")
+    trail.require("report.signature.range", all(0 < value < _ORDER for value in pair), "r and s must lie in 1..n-1")
+    try:
+        key.public_key.verify(encode_dss_signature(*pair), report.signed_bytes, _ECDSA)
+    except InvalidSignature:
+        raise trail.fail("report.signature", f"the report is not signed by this {key.kind.name}") from None
+    trail.passed("report.signature")
+
+
+def check_report(trail: Trail, report: SnpReport, line: ProductLine) -> None:
+    """Step 5, by the report's own version and the processor's line."""
+    for name in _RESERVED:
+        _zero(trail, f"report.{name}", getattr(report, name))
+    if report.version < 3:
+        _zero(trail, "report.reserved_188", bytes((report.cpuid_family, report.cpuid_model, report.cpuid_stepping)))
+    if report.version < 5:
+        vectors = report.launch_mit_vector | report.current_mit_vector
+        trail.require("report.reserved_1f8", vectors == 0, "reserved before version 5: must be zero", got=vectors)
+    reserved = TcbLayout.of(line).reserved
+    for name in _TCBS:
+        _zero(trail, f"report.{name}.reserved", getattr(report, name)[reserved])
+    _check_words(trail, report)
+    if line is ProductLine.TURIN:
+        _zero(trail, "report.chip_id.reserved", report.chip_id[8:])
+
+
+def _check_words(trail: Trail, report: SnpReport) -> None:
+    trail.require("report.policy.bit17", bool(report.policy & POLICY_MUST_BE_ONE), "bit 17 must be one",
+                  got=report.policy)
+    _unknown(trail, "report.policy.reserved", report.policy, POLICY_KNOWN)
+    _unknown(trail, "report.platform_info.reserved", report.platform_info, PLATFORM_KNOWN)
+    _unknown(trail, "report.flags.reserved", report.flags, FLAGS_KNOWN)
+    trail.require("report.vmpl", report.vmpl <= 3 or report.vmpl == VMPL_HOST, "there is no such privilege level",
+                  expected=[0, 1, 2, 3, VMPL_HOST], got=report.vmpl)
+    trail.require("report.author_key_digest", report.author_key_en or not any(report.author_key_digest),
+                  "without AUTHOR_KEY_EN the digest must be zero", got=report.author_key_digest)
+
+
+def _zero(trail: Trail, rule: str, value: bytes) -> None:
+    trail.require(rule, not value.strip(b"\x00"), "reserved bytes must be zero", got=value)
+
+
+def _unknown(trail: Trail, rule: str, word: int, known: int) -> None:
+    trail.require(rule, word & ~known == 0, "no unknown bit may be set", got=word & ~known)

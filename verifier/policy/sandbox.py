@@ -1,0 +1,79 @@
+"""A policy that nobody has run yet, run in a child process with bounded time and memory.
+
+The native engine ends its process on some policies, and nothing in it bounds memory. The child has no environment, so a
+policy could learn nothing from it, and dies alone. Its memory is watched, not limited by the kernel: the engine's
+allocator reserves far more address space than it ever uses, and does not start under a limit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from threading import Thread
+from typing import Any
+
+from verifier.policy.engine import PolicyError
+
+MAX_MEMORY_BYTES = 512 * 1024 * 1024
+MAX_CPU_SECONDS = 10
+MAX_SECONDS = 60
+
+# The child looks for this package where its parent found it, and nowhere else.
+_CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from verifier.policy.sandbox import main; main()"
+
+
+def review(kind: str, source: str, registered: list[str] | None) -> list[str]:
+    """The warnings of `verifier.policy.review` for ``source``, found in a child. Raises `PolicyError`."""
+    order = json.dumps({"kind": kind, "source": source, "registered": registered})
+    try:
+        child = subprocess.run([sys.executable, "-I", "-c", _CHILD, json.dumps(sys.path)], input=order.encode(), env={},
+                               capture_output=True, timeout=MAX_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise PolicyError("policy.cost", "the policy takes too long", expected=f"<= {MAX_SECONDS} s") from None
+    if child.returncode != 0:
+        raise PolicyError("policy.review", "the policy brings the engine down, or needs too much time or memory",
+                          got=f"exit {child.returncode}")
+    return _answer(child.stdout)
+
+
+def _answer(output: bytes) -> list[str]:
+    answer = json.loads(output)
+    if "error" in answer:
+        error = answer["error"]
+        raise PolicyError(error["id"], error["detail"], expected=error["expected"], got=error["got"],
+                          line=error["line"])
+    warnings: list[str] = answer["warnings"]
+    return warnings
+
+
+def main() -> None:
+    """The child: reads one order from standard input, writes one answer to standard output."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
+    Thread(target=_watch_memory, daemon=True).start()
+    order = json.load(sys.stdin)
+    json.dump(_judged(order), sys.stdout)
+
+
+def _watch_memory() -> None:
+    """Ends the process once it has used too much; the engine runs without the interpreter lock, so this goes on."""
+    while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MAX_MEMORY_BYTES:
+        time.sleep(0.01)
+    os._exit(1)
+
+
+def _judged(order: dict[str, Any]) -> dict[str, Any]:
+    from verifier.policy.rego import RegoEngine
+    from verifier.policy.review import review_attestation, review_release
+
+    try:
+        if order["kind"] == "release":
+            return {"warnings": review_release(RegoEngine(), order["source"])}
+        return {"warnings": review_attestation(RegoEngine(), order["source"], order["registered"])}
+    except PolicyError as error:
+        return {"error": {"id": error.id, "detail": error.detail, "expected": error.expected, "got": error.got,
+                          "line": error.line}}
