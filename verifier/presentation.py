@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from verifier.endorsements.window import rfc3339
 from verifier.recording import Replay
-from verifier.results.verdict import Verdict, jsonable, rfc3339
+from verifier.results.verdict import Verdict, jsonable
 from verifier.trail import Check
 
 _MAX_WIDTH = 100

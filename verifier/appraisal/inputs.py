@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from verifier.claims import Claims
+from verifier.endorsements.window import rfc3339
 from verifier.errors import SetupError
 from verifier.evidence import Tee
-from verifier.results.verdict import rfc3339
 
 POLICY_INPUT_VERSION = 1
 
@@ -113,7 +113,7 @@ def _dcap(claims: Claims) -> dict[str, Any]:
         "tcb_status": claims.status, "tcb_date": tcb.get("date"), "advisory_ids": list(claims.advisory_ids),
         # There are no claims at a moment outside the collateral's window.
         "collateral_expiration_status": "0" if tcb else None,
-        "earliest_expiration_date": rfc3339(tcb.get("earliest_expiration")),
+        "earliest_expiration_date": rfc3339(tcb["earliest_expiration"]) if tcb else None,
         "tcb_eval_num": tcb.get("evaluation_number"), "root_ca_crl_num": tcb.get("root_ca_crl_number"),
         "pck_crl_num": tcb.get("pck_crl_number"),
         "tcb_status_current": current.get("status"), "tcb_date_current": current.get("date"),

@@ -28,14 +28,14 @@ from verifier.checks import intel_tcb
 from verifier.checks.intel_tcb import TcbOutcome
 from verifier.checks.prepared import Prepared
 from verifier.endorsements import intel
-from verifier.endorsements.collateral import IntelCollateral
+from verifier.endorsements.collateral import Collateral, IntelCollateral
 from verifier.endorsements.crl import RevocationList
 from verifier.endorsements.intel import PckChain, TcbSigner, check_raw_signature, needed
 from verifier.endorsements.qe_identity import QeIdentity
 from verifier.endorsements.roots import Roots
 from verifier.endorsements.tcb_info import TcbInfo
 from verifier.endorsements.tcb_status import SvnLevel, TcbStatus, level_for
-from verifier.endorsements.window import Window
+from verifier.endorsements.window import Window, rfc3339
 from verifier.errors import CheckFailed, MalformedCollateral, MalformedEvidence, MissingCollateral
 from verifier.evidence import Tee
 from verifier.formats.enclave_report import EnclaveReport
@@ -113,11 +113,14 @@ class Dcap:
     window: Window
 
 
-def verify_signatures(trail: Trail, quote: Quote, collateral: IntelCollateral | None, roots: Roots, at: int,
+def verify_signatures(trail: Trail, quote: Quote, supplied: bytes | None, roots: Roots, at: int,
                       prepared: Prepared) -> tuple[JudgedChain | None, JudgedKey | None]:
-    """Steps 1-5. Without a PCK chain in quote or collateral the second half of 3 is left out: both results are None."""
+    """Steps 1-5; ``supplied`` is the PCK chain (PEM) that the caller has for quotes that embed none.
+
+    Without any chain the second half of 3 is left out: both results are None.
+    """
     trail.equal("quote.vendor", expected=INTEL_QE_VENDOR_ID, got=quote.header.qe_vendor_id)
-    pem = _chain_bytes(quote.certification, collateral)
+    pem = _chain_bytes(quote.certification, supplied)
     if pem is None:
         key = _check_binding(trail, quote)
         check_raw_signature(trail, "quote.signature", key, quote.signature, quote.signed)
@@ -129,25 +132,23 @@ def verify_signatures(trail: Trail, quote: Quote, collateral: IntelCollateral | 
     return chain, judged
 
 
-def verify_dcap(trail: Trail, quote: Quote, collateral: IntelCollateral | None, roots: Roots, at: int,
+def verify_dcap(trail: Trail, quote: Quote, collateral: Collateral, roots: Roots, at: int,
                 prepared: Prepared) -> Dcap:
     """Steps 1-8. Raises `CheckFailed` for a broken rule, `MissingCollateral` where there is nothing to decide with."""
-    chain, key = verify_signatures(trail, quote, collateral, roots, at, prepared)
+    chain, key = verify_signatures(trail, quote, collateral.pck_chain, roots, at, prepared)
     if chain is None or key is None:
         raise MissingCollateral("collateral.pck_chain", "the quote does not embed its PCK chain and none was supplied",
                                 got=f"certification data type {int(quote.certification.certification_type)}")
-    if collateral is None:
-        raise MissingCollateral("collateral.intel", "TCB info, QE identity and revocation lists were not supplied")
-    documents = _judged_documents(trail, quote.tee, collateral, roots, at, prepared)
-    platform = _judged_platform(trail, quote, chain, key, documents, collateral, roots, at, prepared)
+    chosen = _collateral_for(quote.tee, chain.chain, collateral, at)
+    documents = _judged_documents(trail, quote.tee, chosen, roots, at, prepared)
+    platform = _judged_platform(trail, quote, chain, key, documents, chosen, roots, at, prepared)
     return Dcap(chain.chain, key.qe_report, platform, chain.window.meet(platform.window))
 
 
-def _chain_bytes(certification: QeCertification, collateral: IntelCollateral | None) -> bytes | None:
-    """The PCK chain: the quote's own, or the collateral's where the quote carries a reference or a bare leaf."""
+def _chain_bytes(certification: QeCertification, supplied: bytes | None) -> bytes | None:
+    """The PCK chain: the quote's own, or the supplied one where the quote carries a reference or a bare leaf."""
     if certification.certification_type is CertificationType.PCK_CHAIN:
         return certification.certification_data
-    supplied = collateral.pck_chain if collateral else None
     if supplied is None or certification.certification_type is not CertificationType.PCK_LEAF:
         return supplied
     return certification.certification_data.rstrip(b"\x00") + b"\n" + _above_leaf(supplied)
@@ -157,6 +158,16 @@ def _above_leaf(chain: bytes) -> bytes:
     """The last two certificates of a PEM chain, whether or not a leaf stands before them."""
     root = chain.rfind(_PEM_BEGIN)
     return chain[max(chain.rfind(_PEM_BEGIN, 0, root), 0):]
+
+
+def _collateral_for(tee: Tee, chain: PckChain, collateral: Collateral, at: int) -> IntelCollateral:
+    """The set for this TEE and platform family; which one is only a choice, what it says is verified."""
+    fmspc = chain.extensions.fmspc
+    chosen = collateral.intel_for(tee.value.upper(), fmspc, rfc3339(at))
+    if chosen is None:
+        raise MissingCollateral("collateral.intel", f"no TCB info, QE identity and revocation lists for {tee.value} "
+                                f"on platform family {fmspc.hex()} were supplied")
+    return chosen
 
 
 def _judged_chain(trail: Trail, pem: bytes, roots: Roots, at: int, prepared: Prepared, *,

@@ -31,16 +31,16 @@ _PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,32})-----")
 
 
 def load(paths: Iterable[Path | str]) -> Collateral:
-    """Everything in ``paths`` (folders or files) together; for Intel the first file that has a member wins.
+    """Everything in ``paths`` (folders or files) together: a set for each of Intel's documents, loose pieces shared.
 
     Raises `SetupError` for what cannot be read and `MalformedCollateral` for a named file that is no collateral.
     """
     found: list[Collateral] = []
     for path in map(Path, paths):
         found.extend(_from_folder(path) if path.is_dir() else [_from_file(path)])
-    together = Collateral.none().merged(found)
+    together = Collateral.none().joined(found)
     certificates = together.amd.certificates if together.amd else ()
-    return together.merged([Collateral(intel=_intel_chains(certificates))])
+    return together.joined([Collateral(intel=_intel_chains(certificates))])
 
 
 def read_bounded(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:

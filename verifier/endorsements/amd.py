@@ -33,7 +33,7 @@ from verifier.formats.snp_report import SigningKey
 from verifier.trail import Trail
 
 _PSS = padding.PSS(padding.MGF1(hashes.SHA384()), 48)
-MAX_SUPPLIED = 16  # certificates that may come with one piece of evidence
+MAX_SUPPLIED = 16  # items (a certificate, or one PEM text of several) that may come with one piece of evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,12 @@ def read_supplied(trail: Trail, with_evidence: Sequence[bytes], as_collateral: S
     What came with the evidence is the attester's fault (`MalformedEvidence`), the rest `MalformedCollateral`; an
     extension that occurs twice breaks a rule wherever it came from (`CheckFailed`).
     """
+    trail.require("certificates.count", len(with_evidence) <= MAX_SUPPLIED,
+                  "evidence may bring only so many certificates", expected=f"<= {MAX_SUPPLIED}", got=len(with_evidence))
     try:
         own = _read(trail, with_evidence)
     except MalformedCollateral as error:
         raise MalformedEvidence(error.id, error.detail, expected=error.expected, got=error.got) from None
-    trail.require("certificates.count", len(own) <= MAX_SUPPLIED, "few enough certificates may come with evidence",
-                  expected=f"<= {MAX_SUPPLIED}", got=len(own))
     return own + _read(trail, as_collateral)
 
 
@@ -110,14 +110,14 @@ def verify_chain(trail: Trail, key: EndorsementKey, supplied: Sequence[x509.Cert
         above = _pinned_intermediate(trail, role, anchor, pinned, at)
     leaf = check_link(trail, key.rule, key.certificate, above.issuer, at, ca_depth=None)
     serials = (("ark", anchor.serial), (role, above.serial), (key.rule, key.certificate.serial_number))
-    lists = _check_revocation(trail, anchor, serials, crls, at)
+    lists = _check_revocation(trail, anchor, roots, serials, crls, at)
     window = leaf.meet(above.window, *(found.window for found in lists))
     numbers = [found.number for found in lists if found.number is not None]
     return Chain(anchor, window, bool(lists), max(numbers, default=None))
 
 
 def _pinned_root(trail: Trail, key: EndorsementKey, supplied: Sequence[x509.Certificate], roots: Roots) -> Anchor:
-    """AMD's own ARK for the line. A supplied certificate of its name must be that very certificate."""
+    """AMD's own ARK for the line. Whatever else goes by its name among ``supplied`` must be trusted too."""
     ark = roots.of_role("amd", "ark", key.line)
     if ark is None:
         raise trail.fail("chain.root", "the chain does not end in a trusted root",
@@ -147,7 +147,8 @@ def _configured_roots(key: EndorsementKey, supplied: Sequence[x509.Certificate],
     """Roots added by configuration, each with a supplied certificate that its names put between it and ``key``."""
     return [
         (anchor, certificate)
-        for anchor in roots.anchors if anchor.certificate and common_name(anchor.certificate) == f"ARK-{key.line}"
+        for anchor in roots.anchors
+        if anchor.software and anchor.certificate and common_name(anchor.certificate) == f"ARK-{key.line}"
         for certificate in supplied
         if certificate.subject == key.certificate.issuer and certificate.issuer == anchor.certificate.subject
         and roots.by_certificate(certificate.public_bytes(Encoding.DER), "amd") is None
@@ -170,16 +171,18 @@ def _verify_intermediate(trail: Trail, role: str, key: EndorsementKey, anchor: A
     return _Intermediate(Issuer.of(certificate), certificate.serial_number, upper.meet(window))
 
 
-def _check_revocation(trail: Trail, ark: Anchor, serials: Sequence[tuple[str, int]], crls: Sequence[bytes],
-                      at: int) -> list[RevocationList]:
-    """Every list that goes by the ARK's name must be the ARK's, in force, and name none of ``serials``."""
-    issuer = _ark_issuer(ark)
-    lists = []
+def _check_revocation(trail: Trail, ark: Anchor, roots: Roots, serials: Sequence[tuple[str, int]],
+                      crls: Sequence[bytes], at: int) -> list[RevocationList]:
+    """Every list that goes by the ARK's name must be the ARK's, in force, and name none of ``serials``.
+
+    A list of another trusted root says nothing here; one of nobody's is a mistake that must not pass for a list.
+    """
+    issuer, lists = _ark_issuer(ark), []
+    others = {anchor.subject for anchor in roots.anchors} - {ark.subject}
     for data in crls:
         crl = read_crl(data, "crl")
-        if crl.issuer.rfc4514_string() != ark.subject:
-            trail.passed("crl.other_issuer", "a list of another product line is not asked",
-                         got=crl.issuer.rfc4514_string())
+        if crl.issuer.rfc4514_string() in others:
+            trail.passed("crl.other_issuer", "a list of another root is not asked", got=crl.issuer.rfc4514_string())
             continue
         found = verify_crl(trail, "crl", crl, issuer, at)
         for rule, serial in serials:

@@ -49,7 +49,8 @@ def read_crl(data: bytes, field: str) -> x509.CertificateRevocationList:
         pem = data.startswith(b"-----BEGIN")
         crl = x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
         _ = crl.extensions, crl.issuer, crl.next_update_utc
-    except (ValueError, TypeError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType,
+            UnsupportedAlgorithm) as error:
         raise MalformedCollateral("collateral.crl", f"{field} is not a readable CRL ({type(error).__name__})") from None
     if not ends_with_signature(crl.public_bytes(Encoding.DER), crl.signature):
         raise MalformedCollateral("collateral.crl", f"{field} has a signature that is not made of whole octets")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 
@@ -28,3 +28,8 @@ ALWAYS = Window(0, 253_402_300_799)
 def unix(moment: datetime) -> int:
     """Whole Unix seconds of an aware datetime."""
     return int(moment.timestamp())
+
+
+def rfc3339(moment: int) -> str:
+    """Unix seconds as RFC 3339 in UTC; beyond year 9999 its last second."""
+    return datetime.fromtimestamp(min(moment, ALWAYS.not_after), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
 from verifier.claims import Claims
+from verifier.endorsements.window import rfc3339
 from verifier.errors import CheckFailed, CollateralError, SetupError, VerifierError
 from verifier.trail import Check
 
@@ -86,7 +86,7 @@ class Verdict:
             "advisory_ids": list(self.advisory_ids),
             "flags": list(self.flags),
             "claims": jsonable(told),
-            "valid_until": rfc3339(self.valid_until),
+            "valid_until": None if self.valid_until is None else rfc3339(self.valid_until),
             "checks": [jsonable(check._asdict()) for check in self.checks],
             "error": {"id": self.error.id, "detail": self.error.detail} if self.error else None,
         }
@@ -134,13 +134,6 @@ def _without_claims(tee: str, authentic: bool | None, error: VerifierError, chec
         status=standing.status if standing else None, advisory_ids=standing.advisory_ids if standing else (),
         flags=standing.flags if standing else (),
     )
-
-
-def rfc3339(seconds: int | None) -> str | None:
-    """Unix seconds as RFC 3339 in UTC; a moment beyond year 9999 is given as the last second of it."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(min(seconds, 253_402_300_799), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def jsonable(value: Any) -> Any:

@@ -59,6 +59,7 @@ def _tell(folder: Path, made: SoftwareTee) -> None:
     for name in made.tees:
         click.echo(f"  collateral  {folder}/collateral/{name}")
     click.echo("Nothing trusts these roots until they are named. Next:")
-    click.echo(f"  attestation evidence --software-tee {folder} --tee {tee} > evidence.json")
+    click.echo(f"  echo hello | attestation evidence --tee software --software-tee {folder} --software-kind {tee} "
+               "--runtime-data - > evidence.json")
     click.echo(f"  verifier verify evidence.json --tee {tee} --roots {folder}/roots/{made.root_name(tee)} "
                f"--collateral {folder}/collateral/{tee}")

@@ -47,7 +47,7 @@ class SgxRecipe:
         assert isinstance(body, EnclaveReport)  # noqa: S101 - the rule above
         flags = _flags(body)
         try:
-            result = dcap.verify_dcap(trail, quote, context.collateral.intel, context.roots, context.at,
+            result = dcap.verify_dcap(trail, quote, context.collateral, context.roots, context.at,
                                       context.prepared)
         except VerifierError as error:
             if error.standing:

@@ -48,7 +48,7 @@ class TdxRecipe:
         assert isinstance(body, TdReport)  # noqa: S101 - the rule above
         flags = _flags(body)
         try:
-            result = dcap.verify_dcap(trail, quote, context.collateral.intel, context.roots, context.at,
+            result = dcap.verify_dcap(trail, quote, context.collateral, context.roots, context.at,
                                       context.prepared)
         except VerifierError as error:
             if error.standing:

@@ -1,8 +1,8 @@
 """Every rule of the DCAP recipe, once kept and once broken alone.
 
-For each rule there is evidence that breaks nothing else: whatever depends on the broken part is signed again by the small
-Intel. The verdict must name that rule, and no other may have failed. Rules are found in the trails of accepted evidence
-and in the source of the recipe, so that none can be added without an entry here.
+For each rule there is evidence that breaks nothing else: whatever depends on the broken part is signed again by the
+small Intel. The verdict must name that rule, and no other may have failed. Rules are found in the trails of accepted
+evidence and in the source of the recipe, so that none can be added without an entry here.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ def sha384(key: EcKey) -> EcKey:
 
 
 
+
+
+def other_identifier(tbs: bytes) -> bytes:
+    """The signed part names ECDSA with SHA-384; what stands beside the signature, and the signature, are SHA-256."""
+    return tbs.replace(der.oid("1.2.840.10045.4.3.2"), der.oid("1.2.840.10045.4.3.3"), 1)
 
 
 def quote_rules() -> Table:
@@ -104,6 +109,7 @@ def link_rules(rule: str, issuer: Callable[[Any], EcKey], stranger: Callable[[An
             lambda c: lambda p: replace(p, signer=sha384(issuer(c))),
             lambda c: lambda p: replace(p, signer=replace(issuer(c), digest="sha1")),
         ],
+        "signature.identifier": [lambda c: lambda p: replace(p, mutate=other_identifier)],
         "signature": [lambda c: lambda p: replace(p, signer=stranger(c))],
     }
     return {f"{rule}.{name}": (BOTH, [lambda c, make=make: apply(c, make(c)) for make in makes])
@@ -257,7 +263,8 @@ def crl_rules(rule: str, name: str, signer: str) -> Table:
     entry = Extension("2.5.29.29", der.sequence(), critical=True)
     return {
         f"{rule}.issuer": (BOTH, [alter(lambda c: lambda p: replace(p, issuer=SOMEBODY))]),
-        f"{rule}.authority_key": (BOTH, [alter(lambda c: lambda p: p.changed(x509.authority_key_identifier(bytes(20))))]),
+        f"{rule}.authority_key": (BOTH, [alter(lambda c: lambda p: p.changed(
+            x509.authority_key_identifier(bytes(20))))]),
         f"{rule}.signature.algorithm": (BOTH, [alter(lambda c: lambda p: replace(p, signer=sha384(p.signer)))]),
         f"{rule}.signature": (BOTH, [alter(lambda c: lambda p: replace(p, signer=c.other.key(signer)))]),
         f"{rule}.next_update": (BOTH, [alter(lambda c: lambda p: replace(p, next_update=None))]),
@@ -358,6 +365,8 @@ OUT_OF_REACH = {
     "tcb_info.issuer_chain.leaf.scope": "leaf and list were compared with the same root before",
     "tcb.module": "a document without a module is unreadable as TDX TCB info",
     "tcb_current.module": "the same",
+    "root_ca_crl.signature.identifier": "the X.509 library does not read a list with two algorithms",
+    "pck_crl.signature.identifier": "the same",
     "accept.status": "an expectation; see tests/verifier/appraisal",
     "accept.flags": "an expectation; a flag is refused under its own name",
 }
@@ -420,7 +429,7 @@ def pattern(node: ast.Constant | ast.JoinedStr) -> str:
 
 def test_every_rule_in_the_source_is_in_the_tables():
     patterns = rules_in_source()
-    assert len(patterns) > 40
+    assert len(patterns) >= 40
     assert [p for p in patterns if not any(re.fullmatch(p, rule) for rule in covered())] == []
 
 

@@ -152,11 +152,12 @@ def test_the_unsigned_name_of_the_algorithm_is_not_ignored(snp_maker, snp_case):
         return document[:at] + b"\x03" + document[at + 1:]
 
     leaf, ca, root = snp_maker.certificates()
-    for certificates, crls, rule in (((changed(leaf), ca, root), (), "vcek"), ((leaf, changed(ca), root), (), "chain.ask"),
-                                     ((leaf, ca, root), (changed(snp_maker.crl),), "crl")):
-        case = snp_case()
-        case.amd = AmdCollateral(certificates, crls)
+    case = snp_case()
+    for certificates, rule in (((changed(leaf), ca, root), "vcek"), ((leaf, changed(ca), root), "chain.ask")):
+        case.amd = AmdCollateral(certificates)
         assert case.refusal().id == f"snp.{rule}.signature.identifier"
+    case.amd = AmdCollateral((leaf, ca, root), (changed(snp_maker.crl),))
+    assert case.refusal().id == "collateral.crl"
 
 
 @pytest.mark.parametrize(("role", "alteration", "rule"), [
@@ -346,8 +347,15 @@ def test_a_list_of_another_line_is_not_asked(snp_maker_of, snp_case):
     genoa = snp_maker_of("Genoa")
     genoa_list = genoa.altered(crl=lambda c: c.revoking(0x10001)).crl
     case.amd = AmdCollateral(case.maker.certificates(), (genoa_list,))
+    case.roots = Roots.only_software([case.maker.certificate("ark"), genoa.certificate("ark")])
     assert case.verify().endorsement["crl_checked"] is False
     assert "snp.crl.other_issuer" in [check.id for check in case.trail.checks]
+
+
+def test_a_list_of_nobody_known_is_refused(snp_maker_of, snp_case):
+    case = snp_case()
+    case.amd = AmdCollateral(case.maker.certificates(), (case.maker.crl, snp_maker_of("Genoa").crl))
+    assert case.refusal().id == "snp.crl.issuer"
 
 
 def test_every_list_of_the_line_counts(snp_maker, snp_case):

@@ -17,6 +17,8 @@ from verifier.evidence import Evidence, Tee
 from verifier.formats.snp_report import SigningKey
 from verifier.tees.snp import SnpRecipe
 
+# Warnings of the X.509 library about names in damaged certificates; `verifier.endorsements.chain` silences them.
+pytestmark = pytest.mark.filterwarnings("ignore:Attribute's length must be")
 FIXTURES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
@@ -224,3 +226,24 @@ def test_any_bytes_as_collateral_are_refused_with_a_documented_error(snp_case, c
     case = snp_case()
     case.amd = AmdCollateral(tuple(certificates), tuple(crls))
     assert isinstance(case.refusal(), CollateralError)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("artefact", ["vcek", "ask", "crl"])
+def test_every_single_bit_flip_of_what_vouches_for_the_key_is_refused(snp_case, artefact):
+    case = snp_case()
+    leaf, ca, root = case.maker.certificates()
+    good = {"vcek": leaf, "ask": ca, "crl": case.maker.crl}[artefact]
+    accepted = []
+    for bit in range(len(good) * 8):
+        flipped = bytearray(good)
+        flipped[bit // 8] ^= 1 << bit % 8
+        bad = bytes(flipped)
+        case.amd = AmdCollateral((bad if artefact == "vcek" else leaf, bad if artefact == "ask" else ca, root),
+                                 (bad if artefact == "crl" else case.maker.crl,))
+        try:
+            case.verify()
+        except (CheckFailed, EvidenceError, CollateralError):
+            continue
+        accepted.append(bit)
+    assert accepted == []

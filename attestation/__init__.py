@@ -1,0 +1,1 @@
+"""The guest: prove what runs here, fetch what that earns, unlock what was encrypted for it."""
