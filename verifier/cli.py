@@ -7,6 +7,7 @@ document is on stdout. Exit status: 0 accepted, 1 rejected, 2 could not be decid
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path, exists=True)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)?\Z", re.ASCII)
+
 
 class Moment(click.ParamType[int]):
     """RFC 3339 with a zone, or Unix seconds."""
@@ -43,7 +46,9 @@ class Moment(click.ParamType[int]):
         if value.isascii() and value.isdigit() and len(value) <= 12:
             return int(value)
         try:
-            moment = datetime.fromisoformat(value)
+            if not _RFC3339.match(value):
+                raise ValueError
+            moment = datetime.fromisoformat(value.upper())
         except ValueError:
             self.fail(f"{value!r} is neither RFC 3339 nor Unix seconds, e.g. 2026-03-05T10:50:03Z", param, ctx)
         if moment.tzinfo is None:

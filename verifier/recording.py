@@ -75,16 +75,16 @@ class Recording:
 
     @classmethod
     def load(cls, folder: Path, tee: Tee | None = None) -> Recording:
-        """From a folder; ``tee`` overrides what the evidence says of its kind. Raises `VerifierError`."""
+        """From a folder; ``tee`` overrides what the evidence says of its kind. Raises `VerifierError`.
+
+        Roots in the folder count only in a recording, which says that somebody trusted them; loose evidence does not
+        bring roots of its own.
+        """
         described = _description(folder)
         told = Tee(described["tee"]) if described else None
         evidence = coco_evidence.read(read_bounded(_evidence_file(folder), MAX_EVIDENCE_BYTES), tee or told)
-        roots_file = folder / "roots.pem"
-        roots = Roots.makers()
-        if roots_file.exists():
-            roots = roots.with_software([read_bounded(roots_file)])
-        recording = cls(evidence, load_collateral([folder]), roots=roots)
-        return recording if described is None else _described(recording, described)
+        recording = cls(evidence, load_collateral([folder]))
+        return recording if described is None else _described(recording, described, _roots(folder))
 
     def replay(self, at: int | None = None) -> Verdict:
         """The verdict at its own moment, or at another."""
@@ -140,7 +140,7 @@ def replay_folder(folder: Path, at: int | None = None) -> Replay:
 def _words(outcome: Outcome) -> str:
     word = "accepted" if outcome.accepted else "undecided" if outcome.authentic is None else "refused"
     reasons = [outcome.error] if outcome.error else list(outcome.failed)
-    return " ".join([word, outcome.status or "", ", ".join(reasons)]).strip()
+    return " ".join(part for part in (word, outcome.status, ", ".join(reasons)) if part)
 
 
 def _evidence_file(folder: Path) -> Path:
@@ -164,14 +164,19 @@ def _description(folder: Path) -> dict[str, Any] | None:
     return members
 
 
-def _described(recording: Recording, members: Mapping[str, Any]) -> Recording:
+def _roots(folder: Path) -> Roots:
+    path = folder / "roots.pem"
+    return Roots.makers().with_software([read_bounded(path)] if path.exists() else [])
+
+
+def _described(recording: Recording, members: Mapping[str, Any], roots: Roots) -> Recording:
     try:
         binding, verdict, expect = members["binding"], members["verdict"], members["expect"]
         if type(members["at"]) is not int:
             raise TypeError("at must be Unix seconds")
         return Recording(
             recording.evidence, recording.collateral, members["at"],
-            Binding(_hex(binding["report_data"]), _hex(binding["init_data"])), recording.roots,
+            Binding(_hex(binding["report_data"]), _hex(binding["init_data"])), roots,
             None if expect is None else Expectations.from_file(json.dumps(expect).encode()),
             Outcome(verdict["authentic"], verdict["accepted"], verdict["status"], verdict["error"],
                     tuple(verdict["failed"])),

@@ -32,10 +32,11 @@ class ChunkCipher:
         self._aead.encrypt_into(self._nonce(index), plaintext, self._aad(index), sealed)
 
     def open_into(self, index: int, sealed: Readable, plaintext: Writable) -> None:
-        """The reverse. Raises `SealedFileError`; ``plaintext`` then holds bytes that the caller must not let out."""
+        """The reverse. Raises `SealedFileError` and leaves zeros: OpenSSL has written by the time it finds out."""
         try:
             self._aead.decrypt_into(self._nonce(index), sealed, self._aad(index), plaintext)
         except InvalidTag:
+            wipe(plaintext)
             raise self.refused(index, "is not authentic: altered, moved, or from another sealing",
                                expected="the tag made when it was sealed here", got="another tag") from None
 
@@ -49,3 +50,11 @@ class ChunkCipher:
 
     def _aad(self, index: int) -> bytes:
         return self._digest + index.to_bytes(8, "big") + self._count.to_bytes(8, "big")
+
+
+def wipe(view: Writable) -> None:
+    """Zeros all over ``view``, whatever its size, without as much memory again."""
+    zeros = bytes(1 << 16)
+    for start in range(0, len(view), len(zeros)):
+        end = min(start + len(zeros), len(view))
+        view[start:end] = zeros[: end - start]

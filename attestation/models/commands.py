@@ -22,7 +22,7 @@ import msgspec
 
 from attestation.errors import AttestationError, KeyUnavailable, ModelError
 from attestation.models.folder import open_folder, seal_folder, unseal_folder
-from attestation.models.keys import HeldKeys, KeySource, generate_key_file, is_key_uri, read_key_file
+from attestation.models.keys import HeldKeys, KeySource, PinnedKeys, generate_key_file, is_key_uri, read_key_file
 from attestation.models.manifest import Manifest
 from attestation.models.reader import SealedReader, open_sealed
 from attestation.models.safetensors_header import SUFFIX, read_header
@@ -76,11 +76,14 @@ def seal_command(source: Path, target: Path, key_uri: str, key_file: Path, gener
 @click.option("--list", "list_tensors", is_flag=True, help="List the files and, of safetensors files, the tensors.")
 @click.option("--key-file", "key_files", metavar="KBS-URI=FILE", multiple=True,
               help="A key of the broker that is at hand: FILE holds its 32 raw bytes.")
+@click.option("--key-uri", "key_uris", metavar="KBS-URI", multiple=True,
+              help="Believe only models sealed under this key; without it, under any key that can be had.")
 @click.option("--manifest-digest", metavar="HEX", help="SHA-256 that the manifest of the folder SOURCE must have.")
 @_JSON
 @click.pass_context
 def open_command(context: click.Context, source: Path, target: Path | None, check: bool, list_tensors: bool,
-                 key_files: Sequence[str], manifest_digest: str | None, as_json: bool) -> None:
+                 key_files: Sequence[str], key_uris: Sequence[str], manifest_digest: str | None,
+                 as_json: bool) -> None:
     """Open the sealed file or folder SOURCE as the new file or folder TARGET, or look into it."""
     if [target is not None, check, list_tensors].count(True) != 1:
         raise click.UsageError("give exactly one of TARGET, --check and --list")
@@ -88,7 +91,8 @@ def open_command(context: click.Context, source: Path, target: Path | None, chec
         raise click.UsageError("--manifest-digest is for folders")
     pinned = _digest(manifest_digest)
     with _told(as_json), _bar("opening", source) as progress:
-        keys = _keys(context, key_files)
+        keys: KeySource = _keys(context, key_files)
+        keys = PinnedKeys(keys, key_uris) if key_uris else keys
         if target is None:
             found = _look(source, keys, pinned, _tensors if list_tensors else partial(_read_all, progress))
         elif source.is_dir():

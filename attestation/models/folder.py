@@ -13,9 +13,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from attestation.errors import ModelError
+from attestation.errors import ModelError, SetupError
 from attestation.models.files import io_errors, new_file, new_folder, open_regular
-from attestation.models.keys import KeySource, fetch_key
+from attestation.models.keys import KeySource
 from attestation.models.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -55,6 +55,8 @@ class SealedFolder:
 
     def open(self, name: str) -> SealedReader:
         """The file ``name``, in the sealing that the manifest names. Raises as `open_sealed`."""
+        if name not in self._files:
+            raise SetupError("models.folder.unknown", f"the folder holds no {name}")
         file = self._files[name]
         try:
             return open_sealed(name + SEALED_SUFFIX, self._keys, folder=self._fd,
@@ -73,7 +75,7 @@ def open_folder(folder: Path, keys: KeySource, *, manifest_digest: bytes | None 
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         stated = parse_manifest(_read_manifest(fd))
-        manifest = stated.authenticate(fetch_key(keys, stated.key_uri), digest=manifest_digest)
+        manifest = stated.authenticate(keys.get(stated.key_uri), digest=manifest_digest)
         return SealedFolder(fd, manifest, keys)
     except BaseException:
         os.close(fd)
@@ -87,14 +89,14 @@ def seal_folder(source: Path, target: Path, *, key_uri: str, keys: KeySource, ch
     Raises `SetupError`, `KeyUnavailable`, or `ModelError` for an entry that is not a regular file, or whose name a
     manifest does not hold.
     """
-    names = list_files(source)
+    names = _list_files(source)
     files = []
     with new_folder(target) as folder:
         for name in names:
             header = seal_file(source / name, folder / (name + SEALED_SUFFIX), key_uri=key_uri, keys=keys,
                                chunk_bytes=chunk_bytes, progress=progress)
             files.append(ManifestFile(name, key_uri, header.file_bytes, header.digest.hex()))
-        manifest = new_manifest(fetch_key(keys, key_uri), key_uri, files)
+        manifest = new_manifest(keys.get(key_uri), key_uri, files)
         with new_file(folder / MANIFEST_NAME) as out:
             out.write(manifest.encoded)
     return manifest
@@ -113,13 +115,13 @@ def unseal_folder(source: Path, target: Path, keys: KeySource, *, manifest_diges
         return sealed.manifest
 
 
-def list_files(source: Path) -> list[str]:
+def _list_files(source: Path) -> list[str]:
     """Names of the regular files in a folder about to be sealed, sorted. Raises `ModelError` for any other entry."""
     with io_errors(f"cannot read {source}"), os.scandir(source) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
         for entry in found:
             if not entry.is_file(follow_symlinks=False):
-                raise ModelError("models.folder.entry", f"{entry.name} is not a regular file; sealed folders are flat")
+                raise ModelError("models.folder.entry", f"{entry.name!a} is not a file; sealed folders are flat")
     return [entry.name for entry in found]
 
 
@@ -139,7 +141,7 @@ def _check_entries(folder: int, manifest: Manifest) -> None:
         found = {entry.name: entry for entry in entries if entry.name != MANIFEST_NAME}
         for name in sorted(expected.keys() ^ found.keys()):
             what = "is missing" if name in expected else "is not in the manifest"
-            raise ModelError("models.folder.entries", f"{name} {what}", expected=len(expected), got=len(found))
+            raise ModelError("models.folder.entries", f"{ascii(name)[:80]} {what}")
         for name, file in expected.items():
             if not found[name].is_file(follow_symlinks=False):
                 raise ModelError("models.folder.entry", f"{name} is not a regular file")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -54,6 +54,25 @@ class HeldKeys:
         return f"HeldKeys({sorted(self._keys)})"
 
 
+class PinnedKeys:
+    """Keys of the given names only. Which key a file names is its author's choice: where a key source also gives keys
+    that strangers know, they could pass a model of their own off as the owner's.
+    """
+
+    __slots__ = ("_key_uris", "_keys")
+
+    def __init__(self, keys: KeySource, key_uris: Collection[str]) -> None:
+        self._keys = keys
+        self._key_uris = frozenset(key_uris)
+
+    def get(self, kid: str) -> bytes:
+        """As `KeySource.get`. Raises `KeyUnavailable`, without asking for the key, for any other name."""
+        if kid not in self._key_uris:
+            raise KeyUnavailable("models.key.pinned", "sealed under another key than the ones allowed",
+                                 expected=sorted(self._key_uris), got=kid)
+        return self._keys.get(kid)
+
+
 def is_key_uri(text: str) -> bool:
     """Whether ``text`` is ``kbs:///<repository>/<type>/<tag>`` in this one form. It names no host: the client knows its
     broker.
@@ -64,17 +83,8 @@ def is_key_uri(text: str) -> bool:
         return False
 
 
-def fetch_key(keys: KeySource, key_uri: str) -> bytes:
-    """The DEK under ``key_uri``. Raises `KeyUnavailable`, also for a key that is not exactly `DEK_BYTES` long."""
-    dek = keys.get(key_uri)
-    if len(dek) != DEK_BYTES:
-        raise KeyUnavailable("models.key.length", f"the key {key_uri} has the wrong length",
-                             expected=f"{DEK_BYTES} bytes", got=f"{len(dek)} bytes")
-    return dek
-
-
 def read_key_file(path: Path) -> bytes:
-    """The content of a key file; its length is judged by `fetch_key`. Reads one byte more than a key has, no more."""
+    """The content of a key file, and never more than one byte more than a key has: `derive` judges the length."""
     with io_errors(f"cannot read the key file {path}"), path.open("rb") as file:
         return file.read(DEK_BYTES + 1)
 

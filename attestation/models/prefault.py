@@ -2,8 +2,8 @@
 
 Loading a model is limited by fresh memory, not by the cipher: with pages of 4 KiB, faults take about two thirds of the
 processor time. Two things help. Asking for the pages of a span at once takes a quarter of that away. Huge pages take
-nearly all of it away, unless the hypervisor has taken free memory back: then each costs more than the small pages in its
-place, since it is the large free blocks that were taken. Nothing tells in advance, so it is measured on the way.
+nearly all of it away, unless the hypervisor has taken free memory back: then each costs more than the small pages in
+its place, since it is the large free blocks that were taken. Nothing tells in advance, so it is measured on the way.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Self
 
 from attestation.errors import SealedFileError, SetupError
-from attestation.models.chunks import ChunkCipher
+from attestation.models.chunks import ChunkCipher, wipe
 from attestation.models.files import io_errors, open_regular
-from attestation.models.keys import KeySource, fetch_key
+from attestation.models.keys import KeySource
 from attestation.models.prefault import Prefault
 from attestation.models.sealed_file import MAX_HEADER_BYTES, TAG_BYTES, Header, UnverifiedHeader, parse_header
 from attestation.models.threads import in_threads
@@ -82,7 +82,7 @@ class SealedReader:
         try:
             self._fill(view, offset)
         except BaseException:
-            _wipe(view)
+            wipe(view)
             raise
 
     def chunks(self) -> Iterator[memoryview]:
@@ -126,7 +126,6 @@ class SealedReader:
         """Whole chunks ``first`` up to ``end`` into ``view``; of several bad chunks the first one is reported."""
         chunk_bytes = self.header.chunk_bytes
         step = max(1, _SPAN_BYTES // chunk_bytes)
-
         memory = Prefault(view)
 
         def open_span(start: int) -> None:
@@ -189,7 +188,7 @@ def open_sealed(path: str | Path, keys: KeySource, *, folder: int | None = None,
     try:
         stated = read_header(fd)
         _check_digest(stated, header_digest)
-        dek = fetch_key(keys, stated.key_uri)
+        dek = keys.get(stated.key_uri)
         return SealedReader(fd, stated.authenticate(dek), dek, workers=workers)
     except BaseException:
         os.close(fd)
@@ -207,10 +206,3 @@ def _check_digest(stated: UnverifiedHeader, expected: bytes | None) -> None:
     if expected is not None and not hmac.compare_digest(stated.digest, expected):
         raise SealedFileError("models.header.digest", "this is another sealing than the one expected",
                               expected=expected, got=stated.digest)
-
-
-def _wipe(view: memoryview) -> None:
-    zeros = bytes(1 << 16)
-    for start in range(0, len(view), len(zeros)):
-        piece = view[start : start + len(zeros)]
-        piece[:] = zeros[: len(piece)]

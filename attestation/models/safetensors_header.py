@@ -105,8 +105,7 @@ def _metadata(value: object) -> dict[str, str]:
 def _tensor(name: str, value: object, data_start: int) -> TensorInfo:
     with _named(name):
         if not isinstance(value, dict) or value.keys() != _MEMBERS:
-            raise _fault("tensor", "must have exactly these members", sorted(_MEMBERS),
-                         sorted(value) if isinstance(value, dict) else type(value).__name__)
+            raise _fault("tensor", "must have exactly these members", sorted(_MEMBERS), _shown(value))
         dtype, shape = _dtype(value["dtype"]), _numbers(value["shape"], "shape")
         offsets = _numbers(value["data_offsets"], "data_offsets")
         _check_size(dtype, shape, offsets)
@@ -115,7 +114,7 @@ def _tensor(name: str, value: object, data_start: int) -> TensorInfo:
 
 def _dtype(value: object) -> str:
     if not isinstance(value, str) or value not in DTYPE_BITS:
-        raise _fault("dtype", "unknown dtype", sorted(DTYPE_BITS), value)
+        raise _fault("dtype", "unknown dtype", sorted(DTYPE_BITS), _shown(value))
     return value
 
 
@@ -126,20 +125,22 @@ def _numbers(value: object, field: str) -> tuple[int, ...]:
 
 
 def _check_size(dtype: str, shape: tuple[int, ...], offsets: tuple[int, ...]) -> None:
-    # Zeros are left out of the second product: what loaders compute on the way must not overflow either.
+    if len(shape) > MAX_RANK:
+        raise _fault("shape", "the shape has too many dimensions", MAX_RANK, len(shape))
+    # Zeros are left out: what loaders compute on the way must not overflow either.
+    if math.prod(filter(None, shape)) * DTYPE_BITS[dtype] >= 1 << 63:
+        raise _fault("shape", "the shape is too large", "< 2^63 bits", shape)
     bits = math.prod(shape) * DTYPE_BITS[dtype]
-    if len(shape) > MAX_RANK or math.prod(filter(None, shape)) * DTYPE_BITS[dtype] >= 1 << 63:
-        raise _fault("shape", "the shape is too large", f"{MAX_RANK} dimensions, 2^63 bits", shape)
     if len(offsets) != 2 or bits % 8 or offsets[1] - offsets[0] != bits // 8:
-        raise _fault("data_offsets", "the data is not as long as dtype and shape say", f"{bits} bits", offsets)
+        raise _fault("data_offsets", "the data is not as long as dtype and shape say", f"{bits} bits", offsets[:3])
 
 
 def _check_contiguous(tensors: list[TensorInfo], data_start: int, file_bytes: int) -> None:
     end = data_start
     for tensor in tensors:
         if tensor.start != end:
-            raise _fault("contiguous", f"tensor {tensor.name!r} does not begin where the data before it ends", end,
-                         tensor.start)
+            raise _fault("contiguous", f"tensor {_shown(tensor.name)} does not begin where the one before it ends",
+                         end, tensor.start)
         end = tensor.end
     if end != file_bytes:
         raise _fault("contiguous", "the file does not end where its last tensor does", end, file_bytes)
@@ -151,8 +152,13 @@ def _named(tensor: str) -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        raise ModelError(error.id, f"tensor {tensor!r}: {error.detail}", expected=error.expected,
+        raise ModelError(error.id, f"tensor {_shown(tensor)}: {error.detail}", expected=error.expected,
                          got=error.got) from None
+
+
+def _shown(value: object) -> str:
+    """For messages: a header may be 100 MB long, and so may anything in it."""
+    return ascii(value)[:80]
 
 
 def _fault(rule: str, detail: str, expected: object = None, got: object = None) -> ModelError:

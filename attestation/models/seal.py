@@ -11,7 +11,7 @@ from typing import BinaryIO
 from attestation.errors import SetupError
 from attestation.models.chunks import ChunkCipher
 from attestation.models.files import io_errors, new_file, open_regular
-from attestation.models.keys import KeySource, fetch_key
+from attestation.models.keys import KeySource
 from attestation.models.sealed_file import DEFAULT_CHUNK_BYTES, SALT_BYTES, TAG_BYTES, Header, new_header
 
 # Called after each chunk with the plaintext bytes it held.
@@ -27,7 +27,7 @@ def seal_file(source: Path, target: Path, *, key_uri: str, keys: KeySource, chun
 
     Raises `SetupError` (unreadable or changing source, existing target, values out of range) or `KeyUnavailable`.
     """
-    dek = fetch_key(keys, key_uri)
+    dek = keys.get(key_uri)
     fd = open_regular(source)
     try:
         header = new_header(dek, key_uri=key_uri, plaintext_bytes=os.fstat(fd).st_size, chunk_bytes=chunk_bytes,

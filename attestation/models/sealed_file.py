@@ -129,6 +129,7 @@ def new_header(dek: bytes, *, key_uri: str, plaintext_bytes: int, chunk_bytes: i
     Raises `SetupError` for values that the format does not hold.
     """
     _check_values(chunk_bytes, plaintext_bytes, key_uri, SetupError)
+    _require(len(salt) == SALT_BYTES, "salt", "the salt has the wrong length", SALT_BYTES, len(salt), SetupError)
     fields = b"".join((
         MAGIC, VERSION.to_bytes(2, "big"), Suite.AES_256_GCM_HKDF_SHA256.to_bytes(2, "big"),
         chunk_bytes.to_bytes(4, "big"), plaintext_bytes.to_bytes(8, "big"), salt,

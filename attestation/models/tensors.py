@@ -164,8 +164,10 @@ class TensorSlice:
 def open_model(source: str | Path, keys: KeySource, *, manifest_digest: bytes | None = None) -> SealedModel:
     """Open a sealed safetensors file, or a sealed folder of them, for reading tensor by tensor.
 
-    manifest_digest: SHA-256 that a folder's manifest must have, as pinned by a policy; None believes any manifest made
-    by a holder of its key. Raises `SealedFileError`, `ModelError`, `KeyUnavailable` or `SetupError`.
+    keys: every key it gives is believed; see `PinnedKeys`. manifest_digest: SHA-256 that a folder's manifest must have,
+    as pinned by a policy; None believes any manifest made by a holder of its key.
+
+    Raises `SealedFileError`, `ModelError`, `KeyUnavailable` or `SetupError`.
     """
     with ExitStack() as resources:
         if Path(source).is_dir():

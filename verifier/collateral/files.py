@@ -46,8 +46,7 @@ def load(paths: Iterable[Path | str]) -> Collateral:
 def read_bounded(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     """The whole of a regular file of at most ``limit`` bytes. Raises `SetupError`."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise SetupError("files.kind", f"{path} is not a regular file")
             data = file.read(limit + 1)
@@ -56,6 +55,11 @@ def read_bounded(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     if len(data) > limit:
         raise SetupError("files.size", f"{path} is too large", expected=f"<= {limit} bytes")
     return data
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """An opener that does not wait for a writer where ``path`` is a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _from_file(path: Path) -> Collateral:

@@ -31,5 +31,6 @@ def unix(moment: datetime) -> int:
 
 
 def rfc3339(moment: int) -> str:
-    """Unix seconds as RFC 3339 in UTC; beyond year 9999 its last second."""
-    return datetime.fromtimestamp(min(moment, ALWAYS.not_after), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Unix seconds as RFC 3339 in UTC; before 1970 its first second, beyond year 9999 its last."""
+    shown = min(max(moment, ALWAYS.not_before), ALWAYS.not_after)
+    return datetime.fromtimestamp(shown, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -24,8 +24,10 @@ from verifier.policy.engine import PolicyError
 
 MAX_INPUT_BYTES = 1024 * 1024
 MAX_DEPTH = 64
-# What a value costs beside its text, so that a million empty lists are not free.
-_NODE_BYTES = 8
+# What a value counts beside its text, so that a million empty lists are not free.
+_NODE_BYTES = 32
+# The exact way costs the square of this; at the bound about ten milliseconds.
+MAX_EXACT_VALUES = 1000
 
 _INT64 = range(-(1 << 63), 1 << 63)
 _POINTER = ctypes.c_void_p
@@ -61,7 +63,7 @@ class NativeInput:
         self._handle = _new()
         writer = _Writer(self._handle)
         writer.put(value, 0)
-        self._text = None if writer.exact else json_text(value).encode()
+        self._text = None if writer.exact else _exact(value, writer.count)
 
     def __del__(self) -> None:
         _free(self._handle)
@@ -72,6 +74,13 @@ class NativeInput:
             _taken(_set(interpreter, self._handle))
         else:
             _taken(_set_text(interpreter, self._text))
+
+
+def _exact(value: Mapping[str, Any], count: int) -> bytes:
+    if count > MAX_EXACT_VALUES:
+        raise PolicyError("policy.input", "fractions and numbers beyond 64 bits are taken in small inputs only",
+                          expected=f"<= {MAX_EXACT_VALUES} values", got=f"{count} values")
+    return json_text(value).encode()
 
 
 def json_text(value: Any) -> str:
@@ -91,14 +100,16 @@ def _plain(value: Any) -> Any:
 class _Writer:
     """Puts values on the stack of one native input, within bounds; a container takes its elements off it again.
 
-    ``exact`` is False once a number came that this way cannot carry; a null then stands in its place.
+    ``exact`` is False once a number came that this way cannot carry; a null then stands in its place. ``count`` is the
+    number of values so far, keys included.
     """
 
-    __slots__ = ("_handle", "_left", "exact")
+    __slots__ = ("_handle", "_left", "count", "exact")
 
     def __init__(self, handle: int) -> None:
         self._handle = _POINTER(handle)
         self._left = MAX_INPUT_BYTES
+        self.count = 0
         self.exact = True
 
     def put(self, value: Any, depth: int) -> None:
@@ -117,7 +128,7 @@ class _Writer:
             text = encode_basestring(value)[1:-1].encode("utf-8")
         except UnicodeEncodeError:
             raise PolicyError("policy.input", "text must be Unicode") from None
-        self._spend(len(text) + _NODE_BYTES)
+        self._spend(len(text))
         _taken(_string(self._handle, text))
 
     def _put_mapping(self, value: Mapping[Any, Any], depth: int) -> None:
@@ -138,7 +149,7 @@ class _Writer:
 
     def _put_plain(self, value: Any) -> bool:
         """A value without elements; False for what JSON does not have."""
-        self._spend(_NODE_BYTES)
+        self._spend(0)
         if isinstance(value, bool):
             _taken(_boolean(self._handle, value))
         elif isinstance(value, int) and value in _INT64:
@@ -155,10 +166,12 @@ class _Writer:
     def _enter(self, depth: int) -> None:
         if depth >= MAX_DEPTH:
             raise PolicyError("policy.input", "the input nests too deeply", expected=f"<= {MAX_DEPTH}")
-        self._spend(_NODE_BYTES)
+        self._spend(0)
 
     def _spend(self, size: int) -> None:
-        self._left -= size
+        """Count one value with ``size`` bytes of text."""
+        self.count += 1
+        self._left -= size + _NODE_BYTES
         if self._left < 0:
             raise PolicyError("policy.input", "the input is too large", expected=f"<= {MAX_INPUT_BYTES} bytes")
 

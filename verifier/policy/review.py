@@ -28,6 +28,9 @@ MAX_CPU_SECONDS = 0.05
 _TRUST_CLAIMS = frozenset({"instance-identity", "configuration", "executables", "file-system", "hardware",
                            "runtime-opaque", "storage-opaque", "sourced-data"})
 _EXPECTED_CLAIMS = ("hardware", "executables", "configuration")
+# How parts of an attester are named: a class and an index.
+_CLASSES = ("cpu", "gpu", "switch", "ppcie", "dcu", "nvidia-dpu")
+_PARTS = tuple(f"{kind}{index}" for kind in _CLASSES for index in range(16))
 _REQUEST = {"plugin": "resource", "resource-path": ["repository", "type", "tag"], "query": {}}
 
 
@@ -143,4 +146,4 @@ def token_tree() -> Tree:
     """Every member of a token's claims."""
     token = sample_token("tdx")
     appraisal = {**token["submods"]["cpu0"], "ear.veraison.annotated-evidence": input_tree()}
-    return {**token, "submods": {ANY: appraisal}}
+    return {**token, "submods": dict.fromkeys(_PARTS, appraisal)}

@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -60,8 +61,12 @@ def main() -> None:
 
 
 def _watch_memory() -> None:
-    """Ends the process once it has used too much; the engine runs without the interpreter lock, so this goes on."""
-    while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MAX_MEMORY_BYTES:
+    """Ends the process once it uses too much; the engine runs without the interpreter lock, so this goes on.
+
+    The kernel's record of the most ever used will not do: it begins with what the parent used.
+    """
+    page = resource.getpagesize()
+    while int(Path("/proc/self/statm").read_text().split()[1]) * page < MAX_MEMORY_BYTES:
         time.sleep(0.01)
     os._exit(1)
 

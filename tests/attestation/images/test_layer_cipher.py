@@ -114,6 +114,15 @@ def test_altered_ciphertext_is_refused_by_both_passes(change):
         assert caught.value.id == "image.layer.hmac"
 
 
+@pytest.mark.parametrize("bit", [0, 7, 128, 255])
+def test_hmac_with_one_bit_changed_is_refused(outcome, bit):
+    encrypted: list[bytes] = []
+    public = encrypt([b"x" * 100], PRIVATE, encrypted.append)
+    altered = PublicOptions((int.from_bytes(public.hmac, "big") ^ 1 << bit).to_bytes(32, "big"))
+    assert outcome(lambda: authenticate(encrypted, PRIVATE, altered)) == "image.layer.hmac"
+    assert outcome(lambda: decrypt(encrypted, PRIVATE, altered, lambda _: None)) == "image.layer.hmac"
+
+
 @pytest.mark.parametrize(
     ("data", "id"),
     [

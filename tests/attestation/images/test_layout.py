@@ -131,6 +131,12 @@ def test_altered_manifest_and_configuration_are_refused(plain):
     _load(plain)
 
 
+def test_second_entry_that_names_a_known_manifest_with_another_size_is_refused(plain):
+    entry = plain.index["manifests"][0]
+    plain.write_index(entry, {**entry, "size": entry["size"] + 1})
+    assert _id(plain) == "image.blob.digest"
+
+
 def test_oversized_documents_are_refused_before_they_are_read(plain, world):
     entry = plain.index["manifests"][0]
     plain.write_index({**entry, "size": 5 * 1024 * 1024})

@@ -43,13 +43,14 @@ class Reference:
     def seal(self, data: bytes, **values: Any) -> bytes:
         """A whole sealed file."""
         header = self.header(len(data), **values)
-        chunk, salt, uri = values.get("chunk", CHUNK), values.get("salt", b"s" * 32), values.get("uri", KEY_URI.encode())
-        cipher = AESGCM(self.key(b"attestkit sealed-file v1 chunks", salt, 1, uri))
+        chunk, salt = values.get("chunk", CHUNK), values.get("salt", b"s" * 32)
+        cipher = AESGCM(self.key(b"attestkit sealed-file v1 chunks", salt, 1, values.get("uri", KEY_URI.encode())))
         pieces = [data[start : start + chunk] for start in range(0, len(data), chunk)] or [b""]
         body = b""
         for index, piece in enumerate(pieces):
             nonce = index.to_bytes(11, "big") + bytes([index == len(pieces) - 1])
-            body += cipher.encrypt(nonce, piece, hashlib.sha256(header).digest() + struct.pack(">QQ", index, len(pieces)))
+            place = hashlib.sha256(header).digest() + struct.pack(">QQ", index, len(pieces))
+            body += cipher.encrypt(nonce, piece, place)
         return header + body
 
 
@@ -84,6 +85,12 @@ def seal(tmp_path: Path, keys: HeldKeys) -> Callable[..., Path]:
         return tmp_path / name
 
     return sealed
+
+
+@pytest.fixture(scope="session")
+def entries() -> Callable[[str | Path], list[str]]:
+    """The sorted names in a folder; of ``/proc/self/fd``, the open descriptors."""
+    return lambda folder: sorted(path.name for path in Path(folder).iterdir())
 
 
 @pytest.fixture(scope="session")

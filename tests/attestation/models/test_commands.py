@@ -32,8 +32,8 @@ def run(room):
     """Runs a command with paths below the room; a broker may be given as ``obj``."""
 
     def invoke(command, *arguments, obj=None):
-        paths = [str(room / part[1:]) if part.startswith("@") else part.replace("=@", f"={room}/") for part in arguments]
-        return CliRunner().invoke(command, paths, obj=obj)
+        found = [f"{room}/{text[1:]}" if text[0] == "@" else text.replace("=@", f"={room}/") for text in arguments]
+        return CliRunner().invoke(command, found, obj=obj)
 
     return invoke
 
@@ -72,13 +72,13 @@ def test_folder_is_sealed_and_opened_under_its_manifest(run, room):
 
 
 def test_generated_key_opens_the_file_and_is_never_printed(run, room):
-    made = run(seal_command, "@model.safetensors", "@m.sealed", "--key-uri", URI, "--key-file", "@new", "--generate-key")
+    generating = ("--key-uri", URI, "--key-file", "@new", "--generate-key")
+    made = run(seal_command, "@model.safetensors", "@m.sealed", *generating)
     assert made.exit_code == 0
     assert (room / "new").read_bytes().hex() not in made.output
     assert stat.S_IMODE((room / "new").stat().st_mode) == 0o600
     assert run(open_command, "@m.sealed", "--check", "--key-file", f"{URI}=@new").exit_code == 0
-    again = run(seal_command, "@model.safetensors", "@n.sealed", "--key-uri", URI, "--key-file", "@new", "--generate-key")
-    assert again.exit_code == 2
+    assert run(seal_command, "@model.safetensors", "@n.sealed", *generating).exit_code == 2
 
 
 @pytest.mark.usefixtures("sealed")
@@ -116,6 +116,16 @@ def test_key_comes_from_the_broker_where_no_file_holds_it(run, dek):
     broker = SimpleNamespace(source=lambda: SimpleNamespace(get=lambda kid: asked.append(kid) or dek))
     assert run(open_command, "@folder.sealed", "--check", obj=broker).exit_code == 0
     assert set(asked) == {URI}
+
+
+@pytest.mark.usefixtures("sealed")
+@pytest.mark.parametrize("source", ["model.safetensors.sealed", "folder.sealed"])
+def test_model_under_another_key_than_the_pinned_one_is_refused(run, source):
+    common = (f"@{source}", "--check", "--json", "--key-file", f"{URI}=@key", "--key-uri")
+    assert run(open_command, *common, URI).exit_code == 0
+    refused = run(open_command, *common, "kbs:///owner/models/tiny")
+    assert refused.exit_code == 1
+    assert json.loads(refused.stdout)["error"]["id"] == "models.key.pinned"
 
 
 @pytest.mark.usefixtures("sealed")
@@ -167,13 +177,15 @@ def test_sealing_with_wrong_values_is_exit_code_2(run, room, changes):
     assert not (room / "m.sealed").exists()
 
 
-def test_progress_bar_goes_to_stderr_of_a_terminal_only(run, room, monkeypatch, dek):
+def test_progress_bar_goes_to_stderr_of_a_terminal_only(room, monkeypatch):
     from attestation.models import commands
 
-    monkeypatch.setattr(commands.sys, "stderr", SimpleNamespace(isatty=lambda: True, write=lambda text: None,
-                                                                flush=lambda: None))
-    counted = []
+    with commands._bar("sealing", room / "folder") as progress:
+        assert progress is None
+    written = []
+    terminal = SimpleNamespace(isatty=lambda: True, write=written.append, flush=lambda: None)
+    monkeypatch.setattr(commands.sys, "stderr", terminal)
     with commands._bar("sealing", room / "folder") as progress:
         progress(5)
-        counted.append(commands._total_bytes(room / "folder"))
-    assert counted == [sum(path.stat().st_size for path in (room / "folder").iterdir())]
+    assert written
+    assert commands._total_bytes(room / "folder") == sum(path.stat().st_size for path in (room / "folder").iterdir())

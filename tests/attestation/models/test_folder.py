@@ -37,10 +37,14 @@ def sealed(manifest, tmp_path):
 
 def refusal(folder, keys, **options) -> ModelError:
     """The error that opening the folder and every file in it ends in."""
-    with pytest.raises(ModelError) as caught, open_folder(folder, keys, **options) as opened:
-        for name in opened.names:
-            with opened.open(name) as reader:
-                reader.read(0, len(reader))
+    def read_all() -> None:
+        with open_folder(folder, keys, **options) as opened:
+            for name in opened.names:
+                with opened.open(name) as reader:
+                    reader.read(0, len(reader))
+
+    with pytest.raises(ModelError) as caught:
+        read_all()
     return caught.value
 
 
@@ -53,8 +57,8 @@ def test_folder_opens_as_it_was(source, sealed, manifest, tmp_path, keys):
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "opened").iterdir()} == {0o600}
 
 
-def test_sealed_folder_holds_sealed_files_and_the_manifest_only(sealed):
-    assert sorted(os.listdir(sealed)) == sorted([name + ".sealed" for name in FILES] + ["manifest.json"])
+def test_sealed_folder_holds_sealed_files_and_the_manifest_only(sealed, entries):
+    assert entries(sealed) == sorted([name + ".sealed" for name in FILES] + ["manifest.json"])
 
 
 @pytest.mark.parametrize(("spoil", "rule"), [
@@ -167,10 +171,16 @@ def test_files_under_other_keys_need_those_keys(source, tmp_path, dek, key_uri, 
     assert caught.value.id == "models.manifest.hmac"
 
 
-def test_opened_folder_leaves_no_descriptor_open(sealed, tmp_path, keys):
-    before = set(os.listdir("/proc/self/fd"))
+def test_file_the_manifest_does_not_name_is_not_opened(sealed, keys):
+    with open_folder(sealed, keys) as opened, pytest.raises(SetupError) as caught:
+        opened.open("../model/empty")
+    assert caught.value.id == "models.folder.unknown"
+
+
+def test_opened_folder_leaves_no_descriptor_open(sealed, tmp_path, keys, entries):
+    before = entries("/proc/self/fd")
     unseal_folder(sealed, tmp_path / "opened", keys)
     (sealed / "extra").touch()
     with pytest.raises(ModelError):
         open_folder(sealed, keys)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert entries("/proc/self/fd") == before

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attestation.errors import KeyUnavailable, SealedFileError, SetupError
-from attestation.models.keys import HeldKeys
+from attestation.models.keys import HeldKeys, PinnedKeys
 from attestation.models.reader import open_sealed
 from attestation.models.sealed_file import MAX_HEADER_BYTES, derive, new_header, parse_header
 
@@ -124,7 +124,7 @@ def test_key_of_wrong_length_is_refused(header, size):
 
 @pytest.mark.parametrize("values", [
     {"chunk_bytes": 4095}, {"chunk_bytes": 0}, {"chunk_bytes": -4096}, {"plaintext_bytes": (1 << 44) + 1},
-    {"key_uri": "kbs:///a"}, {"key_uri": "team/models/tiny"},
+    {"key_uri": "kbs:///a"}, {"key_uri": "team/models/tiny"}, {"salt": bytes(31)}, {"salt": bytes(33)},
 ])
 def test_header_outside_the_format_is_not_made(dek, key_uri, values):
     fields = {"key_uri": key_uri, "plaintext_bytes": 1, "chunk_bytes": 4096, "salt": os.urandom(32)} | values
@@ -168,6 +168,13 @@ def test_unknown_key_is_unavailable(seal):
     with pytest.raises(KeyUnavailable) as caught:
         open_sealed(seal(b"data"), HeldKeys({}))
     assert caught.value.id == "models.key.unknown"
+
+
+def test_pinned_keys_ask_for_no_other(keys, dek, key_uri):
+    assert PinnedKeys(keys, [key_uri]).get(key_uri) == dek
+    with pytest.raises(KeyUnavailable) as caught:
+        PinnedKeys(AnyKey(dek), ["kbs:///other/models/tiny"]).get(key_uri)
+    assert (caught.value.id, caught.value.got) == ("models.key.pinned", key_uri)
 
 
 def test_keys_do_not_show(keys, dek):

@@ -51,7 +51,8 @@ def equal(found, expected):
 def test_model_has_the_interface_of_safe_open(plain, sealed, keys):
     with safe_open(plain, "np") as library, open_model(sealed, keys) as model:
         assert model.keys() == sorted(library.keys())
-        assert model.offset_keys() == library.offset_keys()
+        assert [name for name in model.offset_keys() if TENSORS[name].size] == [
+            name for name in library.offset_keys() if TENSORS[name].size]  # empty ones have no order
         assert model.metadata() == library.metadata()
         for name in library.keys():  # noqa: SIM118 - not a mapping
             equal(model.get_tensor(name), library.get_tensor(name))
@@ -83,9 +84,9 @@ def test_large_tensor_is_read_through_fresh_memory(seal, keys):
 
 
 @pytest.mark.parametrize("index", [
-    0, -1, 299, np.int64(5), slice(None), slice(10, 20), slice(-3, None), slice(0, 0), slice(200, 100), slice(5, 250, 7),
-    slice(None, None, -1), slice(250, 5, -7), ..., (3, 4), (slice(2, 9), 5), (slice(2, 9), slice(None, None, 3)),
-    (..., 2), (5, ...), (slice(5, 6), ..., slice(1, 4)), (),
+    0, -1, 299, np.int64(5), slice(None), slice(10, 20), slice(-3, None), slice(0, 0), slice(200, 100),
+    slice(5, 250, 7), slice(None, None, -1), slice(250, 5, -7), ..., (3, 4), (slice(2, 9), 5),
+    (slice(2, 9), slice(None, None, 3)), (..., 2), (5, ...), (slice(5, 6), ..., slice(1, 4)), (),
 ])
 def test_slice_equals_numpys(sealed, keys, index):
     with open_model(sealed, keys) as model:

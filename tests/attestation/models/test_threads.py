@@ -28,7 +28,7 @@ def test_first_failure_in_order_is_raised_and_no_other_item_begun(workers):
         if item >= 10:
             raise ValueError(item)
 
-    with pytest.raises(ValueError, match="^10$"):
+    with pytest.raises(ValueError, match=r"^10$"):
         in_threads(work, range(1000), workers)
     assert len(begun) <= 10 + workers
 

@@ -126,6 +126,15 @@ def test_the_pins_have_their_dates_too(corpus, snp_case):
         assert case.refusal().id == f"snp.chain.{role}.validity"
 
 
+def test_a_line_without_its_authority_among_the_pins_refuses(corpus, snp_case):
+    folder, case = corpus.folder("snp/milan-v3-vcek-oak"), snp_case()
+    case.report = (folder / "report.bin").read_bytes()
+    case.amd = AmdCollateral(((folder / "vcek.der").read_bytes(),))
+    for role, rule in (("ask", "snp.chain.ask"), ("ark", "snp.chain.root")):
+        case.roots = Roots(tuple(a for a in Roots.makers().anchors if (a.role, a.product) != (role, "Milan")))
+        assert case.refusal().id == rule
+
+
 @LEAVES
 def test_a_link_signed_by_another_key_is_refused(snp_maker, altered, leaf, ca, signing_key):
     stranger = snp_maker.keys.rsa_pss("stranger")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 
 import pytest
@@ -81,7 +82,8 @@ def test_json_that_is_not_strict_is_refused(data):
     assert refusal(read, data, Tee.TDX) == "format.json"
 
 
-@pytest.mark.parametrize("kind", ["tdx-v4", "tdx-v5-td10", "tdx-v5-td15", "tdx-v5-td15ex", "sgx-v3", "sgx-v4", "sgx-v5"])
+@pytest.mark.parametrize("kind", ["tdx-v4", "tdx-v5-td10", "tdx-v5-td15", "tdx-v5-td15ex", "sgx-v3", "sgx-v4",
+                                  "sgx-v5"])
 def test_the_first_bytes_tell_the_tee(intel_case, kind):
     case = intel_case(kind)
     assert tee_of_bytes(case.raw) is case.tee
@@ -95,7 +97,8 @@ def test_recorded_quotes_tell_their_tee(corpus, case):
     assert tee_of_bytes(raw) == case["tee"]
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00", b"# README", b"hello world", bytes(5000), b"\xff" * 5000, b"-----BEGIN"])
+@pytest.mark.parametrize("data", [b"", b"\x00", b"# README", b"hello world", bytes(5000), b"\xff" * 5000,
+                                  b"-----BEGIN"], ids=itertools.count())
 def test_what_is_no_evidence_is_unsupported(data):
     with pytest.raises(UnsupportedEvidence) as caught:
         read(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 
 import pytest
@@ -26,8 +27,8 @@ def test_hexadecimal_of_either_case_is_read():
 
 
 @pytest.mark.parametrize("text", [
-    "0", "0g", " 00", "00 ", "00\n", "0 0", "00 11", "ab\tcd", "0x00", "00_11", "-1", "００", "\u0660\u0660", "é0",
-    None, b"00", 0, ["00"], {"00": 1}, True,
+    "0", "0g", " 00", "00 ", "00\n", "0 0", "00 11", "ab\tcd", "0x00", "00_11", "-1", "\uff10\uff10",
+    "\u0660\u0660", "é0", None, b"00", 0, ["00"], {"00": 1}, True,
 ])
 def test_what_is_not_hexadecimal_text_is_refused(text):
     assert refused(hex_bytes, text, "x") == "format.hex"
@@ -72,10 +73,10 @@ def test_base64_that_is_read_is_written_the_same(text, url):
 @pytest.mark.parametrize("text", [
     '{"a":1,"a":2}', '{"a":{"b":1,"b":1}}', '[{"a":1,"\\u0061":2}]', "NaN", "Infinity", "-Infinity", "[NaN]", "1e999",
     "-1e999", '{"a":1e400}', '"\\ud800"', '"\\udc00\\ud800"', '{"\\ud800":1}', '["\\ud83d"]', '["\\ud83dx\\ude00"]',
-    "", " ", "{", "}", "[1,]", "{'a':1}", "{} {}", "{}x", "01", "+1", "1_0", "nul", '"\n"', '"\x00"', "１",
+    "", " ", "{", "}", "[1,]", "{'a':1}", "{} {}", "{}x", "01", "+1", "1_0", "nul", '"\n"', '"\x00"', "\uff11",
     "\ufeff{}", "{\u00a0}", '"', '"\\', "[" * 33 + "]" * 33, '{"a":' * 40 + "1" + "}" * 40, "[" * 100_000,
     "1" * 5000,
-])
+], ids=itertools.count())
 def test_what_is_not_strict_json_is_refused(text):
     assert refused(json_value, text, "x") == "format.json"
     assert refused(json_value, text.encode("utf-8", "surrogatepass"), "x") == "format.json"
@@ -88,13 +89,12 @@ def test_what_is_not_utf8_is_refused(data):
 
 @pytest.mark.parametrize(("text", "value"), [
     ('{"a":[1,-2.5,1e3,true,null,"\\u00e9\\ud83d\\ude00"]}', {"a": [1, -2.5, 1000.0, True, None, "é😀"]}),
-    ('"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["', "[" * 40), ('"\\"[{\\\\"', '"[{\\'), (" [ ] ", []),
+    ('"' + "[" * 40 + '"', "[" * 40), ('"\\"[{\\\\"', '"[{\\'), (" [ ] ", []),
     ("[" * MAX_JSON_DEPTH + "]" * MAX_JSON_DEPTH, json.loads("[" * MAX_JSON_DEPTH + "]" * MAX_JSON_DEPTH)),
 ])
 def test_strict_json_is_read(text, value):
-    closed = text if text.count('"') % 2 == 0 or "\\" in text else text + '"'
-    assert json_value(closed, "x") == value
-    assert json_value(closed.encode(), "x") == value
+    assert json_value(text, "x") == value
+    assert json_value(text.encode(), "x") == value
 
 
 @pytest.mark.parametrize("text", ["[]", "1", "null", '"{}"', "true"])
@@ -102,8 +102,10 @@ def test_an_object_is_demanded_where_it_is(text):
     assert refused(json_object, text, "x") == "format.json"
 
 
-@pytest.mark.parametrize("text", ['"' + '\\"' * 1_000_000, '\\"' * 1_000_000, '"' * 1_000_001, "{" * 31 + '"' * 999_999,
-                                  '["' + "a" * 2_000_000, "[" * 2_000_000, "[]" * 1_000_000])
+@pytest.mark.parametrize("text", [
+    '"' + '\\"' * 1_000_000, '\\"' * 1_000_000, '"' * 1_000_001, "{" * 31 + '"' * 999_999, '["' + "a" * 2_000_000,
+    "[" * 2_000_000, "[]" * 1_000_000,
+], ids=itertools.count())
 def test_megabytes_that_are_not_json_are_refused_in_one_pass(text):
     """A search that started over at each quote would not come to an end here; the test's time limit would."""
     assert refused(json_value, text, "x") == "format.json"

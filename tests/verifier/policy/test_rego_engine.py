@@ -102,11 +102,17 @@ def test_input_nests_to_the_bound_and_no_deeper(run):
     assert refusal(run, "x := input.v", input={"v": [[deep], 0.5]}).id == "policy.input"
 
 
-@pytest.mark.parametrize("value", ["a" * MAX_INPUT_BYTES, [[]] * (MAX_INPUT_BYTES // 8), ["a" * MAX_INPUT_BYTES, 0.5]])
+@pytest.mark.parametrize("value", ["a" * MAX_INPUT_BYTES, [[]] * (MAX_INPUT_BYTES // 32), ["a" * MAX_INPUT_BYTES, 0.5]])
 def test_input_beyond_the_bound_is_refused_before_it_is_evaluated(run, value):
     error = refusal(run, "x := input.v", input={"v": value})
     assert error.id == "policy.input"
     assert "too large" in error.detail
+
+
+@pytest.mark.parametrize("number", [0.5, 2**64])
+def test_numbers_that_take_the_slow_way_come_in_small_inputs_only(run, number):
+    assert run("x := count(input.v)", input={"v": [number, *range(900)]}) == 901
+    assert refusal(run, "x := 1", input={"v": [number, *range(1000)]}).id == "policy.input"
 
 
 def test_data_changes_from_call_to_call_without_a_trace(run):
@@ -163,6 +169,9 @@ FORBIDDEN = {
     "io.jwt.decode_verify": 'io.jwt.decode_verify("a", {})', "crypto.hmac.sha256": 'crypto.hmac.sha256("a", "b")',
     "crypto.x509.parse_certificates": 'crypto.x509.parse_certificates("a")',
     "providers.aws.sign_req": "providers.aws.sign_req({}, {}, 1)", "rego.parse_module": 'rego.parse_module("a", "b")',
+    "regex.match": 'regex.match("^(a+)+$", input.v)', "regex.replace": 'regex.replace("a", "b", "c")',
+    "json.unmarshal": "json.unmarshal(input.v)", "object.subset": "object.subset(input.v, [])",
+    "time.parse_ns": 'time.parse_ns("2006", input.v)',
     "internal.print": 'print("a")', "graph.reachable_paths": "graph.reachable_paths({}, [])",
 }
 
@@ -251,10 +260,6 @@ def test_a_comprehension_bomb_has_no_answer(run):
     text = "x := count([1 | a := input.v[_]; b := input.v[_]; c := input.v[_]; d := input.v[_]])"
     error = refusal(run, text, input={"v": list(range(100))})
     assert error.id == "policy.evaluation"
-
-
-def test_a_regular_expression_cannot_run_away(run):
-    assert run('x := regex.match("^(a+)+$", input.v)', input={"v": "a" * 5000 + "b"}) is False
 
 
 def test_after_a_failure_the_policy_answers_again(run):

@@ -117,6 +117,41 @@ def test_good_after_bad_and_bad_after_good_are_judged_alone(warm_case, snp_maker
         assert bad.refusal().id == "snp.report.cpuid.certificate"
 
 
+# -- the trail -------------------------------------------------------------------------------------------------------
+
+BEFORE_THE_CHAIN = ["report.signature_algo", "report.signing_key", "report.cpuid", "certificates.count",
+                    "vcek.extension.struct_version", "vcek.extension.all", "report.signing_key.certificate",
+                    "report.cpuid.certificate"]
+PINNED = ["chain.root", "chain.ark.validity", "chain.ask.validity", "vcek.validity", "vcek.issuer", "vcek.ca",
+          "vcek.key_usage", "vcek.signature.identifier", "vcek.signature.algorithm", "vcek.signature", "crl.absent"]
+AFTER_THE_CHAIN = [
+    "vcek.tcb.bootloader", "vcek.tcb.tee", "vcek.tcb.byte2", "vcek.tcb.byte3", "vcek.tcb.byte4", "vcek.tcb.byte5",
+    "vcek.tcb.snp", "vcek.tcb.microcode", "vcek.chip_id", "endorsement.validity", "report.signature.encoding",
+    "report.signature.range", "report.signature", "report.reserved_04c", "report.reserved_18b", "report.reserved_1eb",
+    "report.reserved_1ef", "report.reserved_208", "report.reserved_330", "report.reserved_1f8",
+    "report.current_tcb.reserved", "report.reported_tcb.reserved", "report.committed_tcb.reserved",
+    "report.launch_tcb.reserved", "report.policy.bit17", "report.policy.reserved", "report.platform_info.reserved",
+    "report.flags.reserved", "report.vmpl", "report.author_key_digest"]
+
+
+def test_the_trail_of_genuine_evidence_names_every_rule_in_order(corpus, snp_case):
+    folder, case = corpus.folder("snp/milan-v3-vcek-oak"), snp_case()
+    case.report, case.roots = (folder / "report.bin").read_bytes(), Roots.makers()
+    case.amd = AmdCollateral(((folder / "vcek.der").read_bytes(),))
+    case.verify()
+    told = [check.id.removeprefix("snp.") for check in case.trail.checks if check.id != "snp.vcek.extensions"]
+    assert told == [*BEFORE_THE_CHAIN, *PINNED, *AFTER_THE_CHAIN]
+    assert all(check.ok for check in case.trail.checks)
+
+
+def test_the_trail_says_which_root_and_whether_the_chip_is_masked(snp_case):
+    case = snp_case(chip_id=bytes(64))
+    case.verify()
+    details = {check.id: check.detail for check in case.trail.checks}
+    assert details["snp.chain.root"] == "a root added by configuration"
+    assert details["snp.vcek.chip_id"] == "CHIP_ID is masked"
+
+
 # -- telling without believing ---------------------------------------------------------------------------------------
 
 

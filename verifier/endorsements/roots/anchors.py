@@ -73,9 +73,9 @@ class Roots:
         Raises `SetupError` when an item holds no certificate or one that does not sign itself.
         """
         known = {anchor.sha256_certificate for anchor in self.anchors}
-        added = [anchor for item in certificates for anchor in _from_file(item)
-                 if anchor.sha256_certificate not in known]
-        return replace(self, anchors=self.anchors + tuple(added))
+        given = {anchor.sha256_certificate: anchor for item in certificates for anchor in _from_file(item)}
+        added = tuple(anchor for digest, anchor in given.items() if digest not in known)
+        return replace(self, anchors=self.anchors + added)
 
     def with_insecure_sample(self) -> Roots:
         """These, and unsigned sample evidence is let through. For clients under test, where there is no TEE."""

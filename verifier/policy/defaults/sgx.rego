@@ -111,11 +111,16 @@ why := [
 	{"rule": "executables.isv_prod_id", "ok": product_listed, "expected": registered("sgx_isv_prod_id"), "got": claim("isv_prod_id")},
 	{"rule": "executables.isv_svn", "ok": version_reached, "expected": registered("sgx_min_isv_svn"), "got": claim("isv_svn")},
 	{"rule": "hardware.not_software", "ok": not_software, "expected": false, "got": claim("software")},
-	{"rule": "hardware.quote", "ok": quote_is_sgx, "expected": "00000000", "got": tee_type},
+	{
+		"rule": "hardware.quote",
+		"ok": quote_is_sgx,
+		"expected": ["00000000", "939a7233f79c4ca9940a0db3957f0607"],
+		"got": [header("att_key_data_0"), header("vendor_id")],
+	},
 	{
 		"rule": "hardware.tcb_status",
 		"ok": tcb_status_accepted,
-		"expected": ["UpToDate", registered("allowed_tcb_status")],
+		"expected": array.concat(["UpToDate"], registered("allowed_tcb_status")),
 		"got": claim("tcb_status"),
 	},
 	{"rule": "hardware.collateral", "ok": collateral_current, "expected": "0", "got": claim("collateral_expiration_status")},
@@ -127,7 +132,7 @@ claim(name) := object.get(input, ["sgx", name], null)
 
 body(name) := object.get(input, ["sgx", "body", name], null)
 
-tee_type := object.get(input, ["sgx", "header", "att_key_data_0"], null)
+header(name) := object.get(input, ["sgx", "header", name], null)
 
 # True for a number that no registered minimum is above; false where none is registered.
 at_least(value, minima) if {
@@ -139,5 +144,5 @@ at_least(value, minima) if {
 	}
 }
 
-# What is registered under the name; null for nothing.
-registered(name) := object.get(data.reference_values, name, null)
+# What is registered under the name, as a list.
+registered(name) := object.get(data.reference_values, name, [])

@@ -169,5 +169,5 @@ at_least(value, minima) if {
 	}
 }
 
-# What is registered under the name; null for nothing.
-registered(name) := object.get(data.reference_values, name, null)
+# What is registered under the name, as a list.
+registered(name) := object.get(data.reference_values, name, [])

@@ -108,11 +108,16 @@ why := [
 	{"rule": "executables.rtmr_1", "ok": rtmr_1_listed, "expected": registered("rtmr_1"), "got": body("rtmr_1")},
 	{"rule": "executables.rtmr_2", "ok": rtmr_2_listed, "expected": registered("rtmr_2"), "got": body("rtmr_2")},
 	{"rule": "hardware.not_software", "ok": not_software, "expected": false, "got": claim("software")},
-	{"rule": "hardware.quote", "ok": quote_is_tdx, "expected": "81000000", "got": tee_type},
+	{
+		"rule": "hardware.quote",
+		"ok": quote_is_tdx,
+		"expected": ["81000000", "939a7233f79c4ca9940a0db3957f0607"],
+		"got": [header("tee_type"), header("vendor_id")],
+	},
 	{
 		"rule": "hardware.tcb_status",
 		"ok": tcb_status_accepted,
-		"expected": ["UpToDate", registered("allowed_tcb_status")],
+		"expected": array.concat(["UpToDate"], registered("allowed_tcb_status")),
 		"got": claim("tcb_status"),
 	},
 	{"rule": "hardware.collateral", "ok": collateral_current, "expected": "0", "got": claim("collateral_expiration_status")},
@@ -125,9 +130,9 @@ claim(name) := object.get(input, ["tdx", name], null)
 
 body(name) := object.get(input, ["tdx", "quote", "body", name], null)
 
-tee_type := object.get(input, ["tdx", "quote", "header", "tee_type"], null)
+header(name) := object.get(input, ["tdx", "quote", "header", name], null)
 
 debug := object.get(input, ["tdx", "td_attributes", "debug"], null)
 
-# What is registered under the name; null for nothing.
-registered(name) := object.get(data.reference_values, name, null)
+# What is registered under the name, as a list.
+registered(name) := object.get(data.reference_values, name, [])

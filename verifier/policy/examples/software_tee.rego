@@ -83,22 +83,34 @@ nothing_objected if count(input.sgx.flags) == 0
 
 nothing_objected if count(input.snp.flags) == 0
 
-why := [
-	{"rule": "executables.measured", "ok": measured, "expected": registered_measurements, "got": shown_measurements},
+why := array.concat(measurement_rules, [
 	{"rule": "hardware.patched", "ok": patched, "expected": "UpToDate, an allowed status, or the minimum TCB", "got": shown_tcb},
 	{"rule": "configuration.debug", "ok": debug_off, "expected": false, "got": shown_debug},
 	{"rule": "configuration.flags", "ok": nothing_objected, "expected": [], "got": shown_flags},
+])
+
+default measurement_rules := [{"rule": "executables.measured", "ok": false, "expected": "a TEE with measurements", "got": null}]
+
+measurement_rules := [
+	register("mr_td", "mr_td", input.tdx.quote.body.mr_td),
+	register("rtmr_1", "rtmr_1", input.tdx.quote.body.rtmr_1),
+	register("rtmr_2", "rtmr_2", input.tdx.quote.body.rtmr_2),
 ]
 
-registered_measurements := {name: registered(name) | some name in ["mr_td", "rtmr_1", "rtmr_2", "sgx_mr_enclave", "snp_launch_measurement"]}
+measurement_rules := [register("mr_enclave", "sgx_mr_enclave", input.sgx.body.mr_enclave)]
 
-shown_measurements := [
-	object.get(input, ["tdx", "quote", "body", "mr_td"], null),
-	object.get(input, ["tdx", "quote", "body", "rtmr_1"], null),
-	object.get(input, ["tdx", "quote", "body", "rtmr_2"], null),
-	object.get(input, ["sgx", "body", "mr_enclave"], null),
-	object.get(input, ["snp", "measurement"], null),
-]
+measurement_rules := [register("measurement", "snp_launch_measurement", input.snp.measurement)]
+
+register(name, reference, value) := {
+	"rule": concat(".", ["executables", name]),
+	"ok": is_registered(value, reference),
+	"expected": registered(reference),
+	"got": value,
+}
+
+default is_registered(_, _) := false
+
+is_registered(value, reference) if value in data.reference_values[reference]
 
 shown_tcb := [
 	object.get(input, ["tdx", "tcb_status"], null),
@@ -129,5 +141,5 @@ at_least(value, minima) if {
 	}
 }
 
-# What is registered under the name; null for nothing.
-registered(name) := object.get(data.reference_values, name, null)
+# What is registered under the name, as a list.
+registered(name) := object.get(data.reference_values, name, [])

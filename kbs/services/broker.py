@@ -1,0 +1,39 @@
+"""Everything the broker offers, for whoever serves it: the web room, the command line, a program that embeds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kbs.audit.record import AuditLog
+from kbs.services.admin import Administration
+from kbs.services.admin_tokens import AdminTokens
+from kbs.services.handshake import Handshake
+from kbs.services.release import ReleaseGate
+from kbs.services.shelf import Shelf
+from kbs.services.token_keys import TokenKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broker:
+    """The services of one broker. ``clock`` gives Unix seconds; ``token_keys`` the present keys, the signing one
+    first; ``close`` gives back what the adapters hold."""
+
+    handshake: Handshake
+    gate: ReleaseGate
+    administration: Administration
+    admin_tokens: AdminTokens
+    shelf: Shelf
+    audit: AuditLog
+    token_keys: Callable[[], Sequence[TokenKey]]
+    clock: Callable[[], float]
+    close: Callable[[], None]
+
+    def check_ready(self) -> None:
+        """Whether requests can be served: storage answers, policies compile, the audit log can be appended to.
+
+        Raises `KbsError`.
+        """
+        self.shelf.in_force()
+        self.audit.head()
+        self.token_keys()

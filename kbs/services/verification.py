@@ -1,0 +1,149 @@
+"""The guest's evidence to verified claims: one submodule per TEE, the primary one first.
+
+The primary evidence must bind the nonce, the guest's key and the text of the additional evidence; the additional
+evidence must bind nonce and key. All of it must verify: there is no token for a part.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kbs.errors import AttestationRefused, KbsError, MalformedRequest, UndecidableEvidence, UnsupportedTee
+from kbs.protocol import init_data, messages, tee_pubkey
+from kbs.protocol.init_data import InitData
+from kbs.protocol.messages import Attestation
+from kbs.protocol.runtime_data import device_digest, primary_digest, report_data_for
+from verifier.appraisal.expectations import ACCEPTABLE_STATUSES, Expectations
+from verifier.claims import Claims
+from verifier.endorsements.collateral import Collateral
+from verifier.errors import EvidenceError
+from verifier.evidence import Binding, Evidence, Tee
+from verifier.formats.coco_evidence import evidence_from_json
+from verifier.results.verdict import Verdict
+from verifier.trail import Check
+from verifier.verify import Verifier
+
+# Every TEE that has a recipe is a processor's.
+SUBMODULE_CLASS = "cpu"
+
+# What no policy is asked about: debugging, attributes nobody knows, and a revoked TCB are refused before it. Whether an
+# outdated TCB or one of these objections may pass is the attestation policy's to say; the shipped ones say no.
+LEFT_TO_POLICY = ("MIGRATABLE", "MIGRATE_MA_ALLOWED", "MRSERVICETD_NONZERO", "SEPT_VE_DISABLE_NOT_SET", "VMPL1",
+                  "VMPL2", "VMPL3", "VMPL_HOST", "SGX_PROVISION_KEY", "SGX_EINIT_TOKEN_KEY", "UNSIGNED")
+EXPECTATIONS = Expectations(accepted_statuses=ACCEPTABLE_STATUSES, allowed_flags=LEFT_TO_POLICY)
+
+
+@dataclass(frozen=True, slots=True)
+class Submodule:
+    """One part of the attester (``cpu0``) and the verdict on its evidence."""
+
+    name: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Evidence with what it must bind, not yet judged."""
+
+    name: str
+    evidence: Evidence
+    binding: Binding
+
+
+class Verification:
+    """``collateral`` gives what the makers say at present.
+
+    insecure_sample_tee admits the unsigned evidence of clients under test; the verifier's roots must admit it as well.
+    """
+
+    def __init__(self, verifier: Verifier, collateral: Callable[[], Collateral], *,
+                 insecure_sample_tee: bool = False) -> None:
+        self._verifier = verifier
+        self._collateral = collateral
+        self._insecure_sample_tee = insecure_sample_tee
+
+    def admit(self, name: str) -> Tee:
+        """The TEE of that name. Raises `UnsupportedTee` for one without a recipe, or not admitted."""
+        admitted = [tee for tee in Tee if tee is not Tee.SAMPLE or self._insecure_sample_tee]
+        if name not in admitted:
+            raise UnsupportedTee("attestation.tee", "this kind of TEE is not verified here",
+                                 expected=", ".join(admitted), got=name[:32])
+        return Tee(name)
+
+    def prepare(self, tee: Tee, nonce: bytes, message: Attestation, document: InitData | None) -> tuple[Part, ...]:
+        """The parts of ``message``, from a guest of kind ``tee`` that was challenged with ``nonce``.
+
+        Raises `MalformedRequest`, `UnsupportedTee`, or `AttestationRefused` for evidence that is none.
+        """
+        runtime, evidence = message.runtime_data, message.tee_evidence
+        if not hmac.compare_digest(messages.nonce_bytes(runtime.nonce, MalformedRequest), nonce):
+            raise AttestationRefused("attestation.nonce", "the runtime data answers another challenge")
+        tee_pubkey.parse(runtime.tee_pubkey)
+        primary = primary_digest(runtime.nonce, runtime.tee_pubkey, evidence.additional_evidence)
+        bound = document.field_for(tee) if document else None
+        parts = [_part(f"{SUBMODULE_CLASS}0", tee, evidence.primary_evidence, primary, bound)]
+        device = device_digest(runtime.nonce, runtime.tee_pubkey)
+        others = messages.decode_additional_evidence(evidence.additional_evidence)
+        numbers = Counter({SUBMODULE_CLASS: 1})
+        for name, value in others.items():
+            parts.append(_part(f"{SUBMODULE_CLASS}{numbers[SUBMODULE_CLASS]}", self.admit(name), value, device, None))
+            numbers[SUBMODULE_CLASS] += 1
+        return tuple(parts)
+
+    def judge(self, parts: Sequence[Part], at: int) -> tuple[Submodule, ...]:
+        """The verdict on each part at ``at`` (Unix seconds)."""
+        collateral = self._collateral()
+        return tuple(Submodule(part.name, self._verifier.verify(
+            part.evidence, binding=part.binding, collateral=collateral, at=at)) for part in parts)
+
+
+def read_init_data(message: Attestation) -> InitData | None:
+    """The guest's init data, None when it has none. Raises `MalformedRequest`."""
+    return None if message.init_data is None else init_data.parse(message.init_data.body.encode())
+
+
+def accepted(submodules: Sequence[Submodule]) -> tuple[tuple[str, Claims], ...]:
+    """Every submodule's claims. Raises the refusal of the first that was not accepted."""
+    for submodule in submodules:
+        refusal = _refusal(submodule.verdict)
+        if refusal is not None:
+            raise refusal
+    return tuple((s.name, s.verdict.claims) for s in submodules if s.verdict.claims is not None)
+
+
+def _part(name: str, tee: Tee, value: Any, digest: bytes, bound: bytes | None) -> Part:
+    try:
+        evidence = evidence_from_json(tee, value)
+    except EvidenceError as error:
+        raise AttestationRefused(error.id, error.detail) from None
+    return Part(name, evidence, Binding(report_data_for(tee, digest), bound))
+
+
+def _refusal(verdict: Verdict) -> KbsError | None:
+    if verdict.accepted:
+        return None
+    if verdict.authentic is None:
+        cause = verdict.error
+        return UndecidableEvidence(cause.id if cause else "attestation.undecided", "the evidence could not be judged")
+    cause_id = verdict.error.id if verdict.error else next((c.id for c in verdict.mismatches), "attestation.refused")
+    return AttestationRefused(cause_id, "the evidence was judged and refused")
+
+
+def told(submodules: Sequence[Submodule]) -> Mapping[str, Any]:
+    """The verdicts for the audit log: every check that was made, by submodule."""
+    return {s.name: {
+        "tee": s.verdict.tee, "authentic": s.verdict.authentic, "accepted": s.verdict.accepted,
+        "status": s.verdict.status, "advisory_ids": s.verdict.advisory_ids, "flags": s.verdict.flags,
+        "checks": [told_check(check) for check in s.verdict.checks],
+        "error": {"id": s.verdict.error.id, "detail": s.verdict.error.detail} if s.verdict.error else None,
+    } for s in submodules}
+
+
+def told_check(check: Check) -> dict[str, Any]:
+    """A check without what says nothing: the expected value of one that held is the one that was found."""
+    return {name: value for name, value in check._asdict().items()
+            if value is not None and not (name == "expected" and check.ok and value == check.got)}
