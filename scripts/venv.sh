@@ -1,6 +1,7 @@
 #!/bin/sh
-# A virtual environment in $1, made by the Python named in $PYTHON (default python3). Debian keeps part of what that needs
-# in a package of its own: installed here when we are root, asked for otherwise.
+# A virtual environment in $1, made by the Python named in $PYTHON (default python3). Debian keeps two things that this
+# needs in packages of their own: Python's venv module, and the library libatomic that the policy engine is linked with.
+# They are installed here when we are root, and asked for otherwise.
 set -eu
 venv=$1
 python=${PYTHON:-python3}
@@ -9,13 +10,17 @@ python=${PYTHON:-python3}
     echo "Python 3.11 or newer is needed; $python is $("$python" -V 2>&1). Name another one: make PYTHON=python3.12" >&2
     exit 1
 }
-if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv ca-certificates >/dev/null
-    else
-        echo "Python's venv module is missing. Install it: sudo apt-get install python3-venv" >&2
-        exit 1
-    fi
+missing=""
+"$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+"$python" -c 'import ctypes; ctypes.CDLL("libatomic.so.1")' 2>/dev/null || missing="$missing libatomic1"
+if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing$missing"
+    apt-get update -qq
+    # shellcheck disable=SC2086 # package names are words
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing ca-certificates >/dev/null 2>&1
+elif [ -n "$missing" ]; then
+    echo "Missing:$missing. Install with: sudo apt-get install$missing" >&2
+    exit 1
 fi
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'

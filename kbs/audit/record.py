@@ -29,7 +29,7 @@ MAX_DEPTH = 16
 # Larger integers lose digits in other languages' JSON; they are written as text.
 MAX_INTEGER = 2**53 - 1
 
-_SCALARS = frozenset((bool, int, float))
+_SCALARS = frozenset((bool, int, float, msgspec.Raw))
 _COLLECTIONS = (dict, list, tuple, set, frozenset, Mapping)
 
 _RECORD_TAG = b"attestkit kbs audit record v1"
@@ -147,7 +147,10 @@ def record_hash(previous: bytes, seq: int, at: int, kind: str, body: bytes) -> b
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """``value`` as JSON can hold it: bytes as hexadecimal, long texts and lists cut, the depth bounded."""
+    """``value`` as JSON can hold it: bytes as hexadecimal, long texts and lists cut, the depth bounded.
+
+    A `msgspec.Raw` is what this function once made, already written out.
+    """
     kind = type(value)
     if kind is str:
         return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 _FIELDS = ("method", "route", "status", "milliseconds", "peer", "error", "reference")
 
@@ -14,14 +15,13 @@ class JsonFormatter(logging.Formatter):
     """``at``, ``level``, ``logger``, ``message`` and the known fields; an exception by its type only."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, Any] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage(),
-        }
-        told |= {name: value for name in _FIELDS if (value := getattr(record, name, None)) is not None}
+        found = record.__dict__
+        told: dict[str, Any] = {"at": datetime.fromtimestamp(record.created, UTC), "level": record.levelname.lower(),
+                                "logger": record.name, "message": record.getMessage()}
+        told |= {name: found[name] for name in _FIELDS if found.get(name) is not None}
         if record.exc_info and record.exc_info[0] is not None:
             told["exception"] = record.exc_info[0].__name__
-        return json.dumps(told, ensure_ascii=False)
+        return msgspec.json.encode(told).decode()
 
 
 def configuration(level: str) -> dict[str, Any]:

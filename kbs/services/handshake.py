@@ -161,5 +161,5 @@ def _told(result: AttestationResult) -> dict[str, object]:
     return {part.name: {
         "tee": part.tee, "status": part.status, "software": part.software, "vector": part.vector.to_dict(),
         "policy": part.policy_id, "policy_digest": part.policy_digest,
-        "rules": [verification.told_check(check) for check in part.explanation],
+        "rules": verification.told_checks(part.explanation),
     } for part in result.submods}

@@ -165,7 +165,8 @@ class Guest:
         return jwk_of(self.key.public_key())
 
     def auth(self, **members: Any) -> TestResponse:
-        answer = self.client.post("/kbs/v0/auth", json={"version": "0.4.0", "tee": self.tee, "extra-params": ""} | members)
+        request = {"version": "0.4.0", "tee": self.tee, "extra-params": ""} | members
+        answer = self.client.post("/kbs/v0/auth", json=request)
         if answer.status_code == 200:
             self.nonce = answer.json["nonce"]
         return answer

@@ -24,7 +24,7 @@ ERRORS = "https://github.com/confidential-containers/kbs/errors/"
 
 def refusal(answer, status, id, variant):
     """The answer must be this very refusal, in the body that clients in the field read."""
-    assert (answer.status_code, answer.json.get("id"), answer.json["type"]) == (status, id, ERRORS + variant), answer.json
+    assert (answer.status_code, answer.json.get("id"), answer.json["type"]) == (status, id, ERRORS + variant)
     assert answer.content_type == "application/json"
     return answer.json.get("reference")
 
@@ -533,7 +533,8 @@ def test_policy_tightened_after_issue_holds_at_once_in_every_worker(world):
 
 
 @pytest.mark.parametrize("policy", [
-    "package policy\n", "package policy\nallow = 1\n", 'package policy\nallow = "true"\n', "package policy\nallow = [true]\n",
+    "package policy\n", "package policy\nallow = 1\n", 'package policy\nallow = "true"\n',
+    "package policy\nallow = [true]\n",
     "package policy\ndefault allow = false\nallow { data.nothing }\n",
     "package policy\nallow { input.submods.cpu0.absent }\n",
 ])
@@ -773,7 +774,8 @@ def test_secrets_and_tokens_stay_out_of_logs_audit_metrics_and_files(world, capl
     }
     canaries = {"secret": SECRET, "token": guest.token.encode(), "signature": guest.token.split(".")[2].encode(),
                 "cookie": cookie.encode(), "admin token": admin_token.encode()}
-    found = [(what, where) for where, content in places.items() for what, canary in canaries.items() if canary in content]
+    found = [(what, where) for where, content in places.items() for what, canary in canaries.items()
+             if canary in content]
     assert found == []
     assert places["log"]
     assert b"kbs_attestations_total" in places["metrics"]

@@ -110,7 +110,10 @@ def _vector(stated: list[Any]) -> TrustVector:
 def _extensions(stated: list[Any]) -> dict[str, Any]:
     """From none or one ``extensions``: a list of objects with name and value."""
     found: dict[str, Any] = {}
-    for entry in stated[0] if stated else ():
+    entries = stated[0] if stated else []
+    if not isinstance(entries, list):
+        raise PolicyError("policy.result", "extensions must be a list", got=type(entries).__name__)
+    for entry in entries:
         name = entry.get("name") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not _EXTENSION.match(name) or name in RESERVED_CLAIMS or name in found:
             raise PolicyError("policy.result", "an extension needs a name of its own and a value", got=str(name)[:80])

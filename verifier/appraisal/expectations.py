@@ -131,6 +131,7 @@ class Expectations:
     platform_instance_id: OneOf = _one_of(16, "pck.platform_instance_id")
     fmspc: OneOf = _one_of(6, "pck.fmspc")
     minimum_evaluation_number: int | None = _minimum("tcb.evaluation_number")
+    minimum_qe_evaluation_number: int | None = _minimum("tcb.qe_evaluation_number")
 
     # any TEE: the value that a guest bound, where the caller pins it here rather than per call
     report_data: OneOf = _one_of(64)

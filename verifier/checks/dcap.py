@@ -28,6 +28,7 @@ from verifier.checks import intel_tcb
 from verifier.checks.intel_tcb import TcbOutcome
 from verifier.checks.prepared import Prepared
 from verifier.endorsements import intel
+from verifier.endorsements.chain import told_moment
 from verifier.endorsements.collateral import Collateral, IntelCollateral
 from verifier.endorsements.crl import RevocationList
 from verifier.endorsements.intel import PckChain, TcbSigner, check_raw_signature, needed
@@ -255,10 +256,10 @@ def _verify_documents(trail: Trail, tee: Tee, collateral: IntelCollateral, roots
 
 
 def _check_dates(trail: Trail, rule: str, window: Window, at: int) -> None:
-    trail.require(f"{rule}.issue_date", window.not_before <= at, "the issue date lies ahead",
-                  expected=f">= {window.not_before}", got=at)
-    trail.require(f"{rule}.next_update", at <= window.not_after, "the document has expired",
-                  expected=f"<= {window.not_after}", got=at)
+    for name, ok, detail, expected in (
+            ("issue_date", window.not_before <= at, "the issue date lies ahead", f">= {window.not_before}"),
+            ("next_update", at <= window.not_after, "the document has expired", f"<= {window.not_after}")):
+        trail.require(f"{rule}.{name}", ok, detail, expected=expected, got=told_moment(ok, at))
 
 
 def _judged_platform(trail: Trail, quote: Quote, chain: JudgedChain, key: JudgedKey, documents: JudgedDocuments,

@@ -17,10 +17,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from verifier.collateral.bundle import from_json
-from verifier.endorsements.chain import read_certificates
+from verifier.endorsements.chain import common_name, read_certificates
 from verifier.endorsements.collateral import AmdCollateral, Collateral, IntelCollateral
 from verifier.endorsements.crl import read_crl
-from verifier.endorsements.intel import CA_KINDS, PCK_LEAF, TCB_SIGNING, common_name
+from verifier.endorsements.intel import CA_KINDS, PCK_LEAF, TCB_SIGNING
 from verifier.errors import MalformedCollateral, SetupError
 
 MAX_FILE_BYTES = 8 * 1024 * 1024

@@ -23,9 +23,15 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from verifier.endorsements.amd_vek import SUBJECTS, EndorsementKey, resembles
-from verifier.endorsements.chain import EXTENSION_TWICE, Issuer, check_link, check_validity, read_certificates
+from verifier.endorsements.chain import (
+    EXTENSION_TWICE,
+    Issuer,
+    check_link,
+    check_validity,
+    common_name,
+    read_certificates,
+)
 from verifier.endorsements.crl import RevocationList, read_crl, verify_crl
-from verifier.endorsements.intel import common_name
 from verifier.endorsements.roots import Anchor, Roots
 from verifier.endorsements.window import Window
 from verifier.errors import MalformedCollateral, MalformedEvidence

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from verifier.endorsements.chain import validity
-from verifier.endorsements.intel import common_name
+from verifier.endorsements.chain import common_name, validity
 from verifier.endorsements.window import Window
 from verifier.errors import CheckFailed, MalformedEvidence
 from verifier.formats import der

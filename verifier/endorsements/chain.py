@@ -117,6 +117,13 @@ def public_key_of(key: object) -> PublicKey:
                               got=type(key).__name__)
 
 
+def common_name(certificate: x509.Certificate) -> str:
+    """The subject's common name; empty when there is none or more than one."""
+    names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    value = names[0].value if len(names) == 1 else ""
+    return value if isinstance(value, str) else ""
+
+
 def subject_key_identifier(certificate: x509.Certificate) -> bytes | None:
     """The subject key identifier, or None when the certificate has none."""
     for extension in certificate.extensions:
@@ -140,8 +147,14 @@ def validity(certificate: x509.Certificate) -> Window:
 
 def check_validity(trail: Trail, rule: str, window: Window, at: int) -> None:
     """``at`` must lie within ``window``, ends included; notes ``<rule>.validity``."""
-    trail.require(f"{rule}.validity", window.contains(at), "the moment must lie within the validity dates",
-                  expected=[window.not_before, window.not_after], got=at)
+    ok = window.contains(at)
+    trail.require(f"{rule}.validity", ok, "the moment must lie within the validity dates",
+                  expected=[window.not_before, window.not_after], got=told_moment(ok, at))
+
+
+def told_moment(ok: bool, at: int) -> int | None:
+    """``at`` where it refuses. Checks that hold are kept and told again at other moments, so they do not tell it."""
+    return None if ok else at
 
 
 def check_link(trail: Trail, rule: str, certificate: x509.Certificate, issuer: Issuer, at: int, *,
@@ -167,14 +180,15 @@ def check_link(trail: Trail, rule: str, certificate: x509.Certificate, issuer: I
 def _check_role(trail: Trail, rule: str, certificate: x509.Certificate, ca_depth: int | None) -> None:
     constraints: x509.BasicConstraints | None = None
     usage: x509.KeyUsage | None = None
+    unknown: list[str] = []
     for extension in certificate.extensions:
         if isinstance(extension.value, x509.BasicConstraints):
             constraints = extension.value
         elif isinstance(extension.value, x509.KeyUsage):
             usage = extension.value
-        else:
-            trail.require(f"{rule}.extensions", not extension.critical, "an unknown critical extension refuses",
-                          got=extension.oid.dotted_string)
+        elif extension.critical:
+            unknown.append(extension.oid.dotted_string)
+    trail.require(f"{rule}.extensions", not unknown, "an unknown critical extension refuses", got=unknown)
     is_ca = constraints is not None and constraints.ca
     trail.equal(f"{rule}.ca", expected=ca_depth is not None, got=is_ca)
     if ca_depth is None:

@@ -13,7 +13,13 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from verifier.endorsements.chain import Issuer, authority_key_identifier, check_crl_signature, ends_with_signature
+from verifier.endorsements.chain import (
+    Issuer,
+    authority_key_identifier,
+    check_crl_signature,
+    ends_with_signature,
+    told_moment,
+)
 from verifier.endorsements.window import Window, unix
 from verifier.errors import MalformedCollateral
 from verifier.trail import Trail
@@ -65,8 +71,9 @@ def verify_crl(trail: Trail, rule: str, crl: x509.CertificateRevocationList, iss
         trail.equal(f"{rule}.authority_key", expected=issuer.key_identifier, got=authority)
     check_crl_signature(trail, f"{rule}.signature", crl, issuer.public_key)
     window = _window(trail, rule, crl)
-    trail.require(f"{rule}.validity", window.contains(at), "the moment must lie in [thisUpdate, nextUpdate)",
-                  expected=[window.not_before, window.not_after + 1], got=at)
+    ok = window.contains(at)
+    trail.require(f"{rule}.validity", ok, "the moment must lie in [thisUpdate, nextUpdate)",
+                  expected=[window.not_before, window.not_after + 1], got=told_moment(ok, at))
     number = _scope(trail, rule, crl)
     return RevocationList(issuer.name, window, number, _serials(trail, rule, crl))
 

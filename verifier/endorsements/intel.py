@@ -170,11 +170,3 @@ def needed(value: bytes | None, name: str) -> bytes:
     if value is None:
         raise MissingCollateral(f"collateral.{name}", f"{name} is needed to decide and was not supplied")
     return value
-
-
-def common_name(certificate: x509.Certificate) -> str:
-    """The subject's common name; empty when there is none or more than one."""
-    names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    value = names[0].value if len(names) == 1 else ""
-    return value if isinstance(value, str) else ""
-

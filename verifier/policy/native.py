@@ -14,10 +14,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from regopy import Node, NodeKind, RegoError
-from regopy import rego_shared as rego
-
 from verifier.policy.engine import PolicyError
+
+try:
+    from regopy import Node, NodeKind, RegoError
+    from regopy import rego_shared as rego
+except OSError as error:  # its shared library is there and one that it needs is not
+    raise PolicyError("policy.engine", f"the policy engine cannot be loaded: {error}. On Debian: apt-get install "
+                      "libatomic1") from None
+
 from verifier.policy.native_input import NativeInput
 
 _RESULT = "result"

@@ -26,8 +26,9 @@ MAX_INPUT_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 # What a value counts beside its text, so that a million empty lists are not free.
 _NODE_BYTES = 32
-# The exact way costs the square of this; at the bound about ten milliseconds.
+# The exact way costs the square of these; at the bounds about ten milliseconds.
 MAX_EXACT_VALUES = 1000
+MAX_EXACT_BYTES = 32 * 1024
 
 _INT64 = range(-(1 << 63), 1 << 63)
 _POINTER = ctypes.c_void_p
@@ -54,8 +55,11 @@ _array = _function("regoInputArray", _POINTER, ctypes.c_uint32)
 
 
 class NativeInput:
-    """``value`` as the engine takes it. Raises `PolicyError` (``policy.input``) for what is no JSON value, is larger than
-    `MAX_INPUT_BYTES` or nests deeper than `MAX_DEPTH`."""
+    """A JSON value as the engine takes it.
+
+    Raises `PolicyError` (``policy.input``) for what is no JSON value, is larger than `MAX_INPUT_BYTES` or nests deeper
+    than `MAX_DEPTH`.
+    """
 
     __slots__ = ("_handle", "_text")
 
@@ -77,10 +81,12 @@ class NativeInput:
 
 
 def _exact(value: Mapping[str, Any], count: int) -> bytes:
-    if count > MAX_EXACT_VALUES:
+    text = json_text(value).encode()
+    if count > MAX_EXACT_VALUES or len(text) > MAX_EXACT_BYTES:
         raise PolicyError("policy.input", "fractions and numbers beyond 64 bits are taken in small inputs only",
-                          expected=f"<= {MAX_EXACT_VALUES} values", got=f"{count} values")
-    return json_text(value).encode()
+                          expected=f"<= {MAX_EXACT_VALUES} values and {MAX_EXACT_BYTES} bytes",
+                          got=f"{count} values and {len(text)} bytes")
+    return text
 
 
 def json_text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import random
 from pathlib import Path
@@ -43,3 +44,17 @@ def test_pages_are_in_memory_afterwards():
 
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
+@pytest.mark.parametrize("limit", [-1.0, 1e9])
+def test_kernel_is_told_of_nothing_outside_the_buffer(monkeypatch, limit):
+    told = []
+    monkeypatch.setattr(prefault, "_SLOW", limit)
+    monkeypatch.setattr(prefault, "_madvise", lambda start, size, advice: told.append((start, start + size)))
+    memory = memoryview(mmap.mmap(-1, 9 * mmap.PAGESIZE))[100:-100]
+    first = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    pages = prefault.Prefault(memory)
+    for offset in (0, 5 * mmap.PAGESIZE, 8 * mmap.PAGESIZE):
+        pages.bring(offset, 1 << 21)
+    assert told
+    assert all(first <= start <= end <= first + len(memory) for start, end in told)

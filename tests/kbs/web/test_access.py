@@ -94,8 +94,9 @@ SPELLINGS = [
     "//kbs/v0/resource-policy", "/kbs//v0/resource-policy", "/kbs/v0//resource-policy", "/kbs/v0/resource-policy/",
     "/kbs/v0/./resource-policy", "/kbs/v0/x/../resource-policy", "/kbs/v0/%2e/resource-policy",
     "/kbs/v0/x/%2e%2e/resource-policy", "/KBS/v0/resource-policy", "/kbs/v0/Resource-Policy",
-    "/kbs/v0/resource%2dpolicy/", "/kbs/v0/resource-policy%2f", "/kbs/v0/resource-policy%00", "/kbs/v0/resource-policy;x",
-    "\\kbs\\v0\\resource-policy", "/kbs/v0/resource-policy%0a", "/kbs/v1/resource-policy", "/kbs/v0", "/kbs", "/",
+    "/kbs/v0/resource%2dpolicy/", "/kbs/v0/resource-policy%2f", "/kbs/v0/resource-policy%00",
+    "/kbs/v0/resource-policy;x", "\\kbs\\v0\\resource-policy", "/kbs/v0/resource-policy%0a",
+    "/kbs/v1/resource-policy", "/kbs/v0", "/kbs", "/",
 ]
 
 

@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from kbs import errors
 from kbs.config import Limits, Tls
@@ -25,7 +26,8 @@ STATUSES = {
 
 
 def test_every_error_has_its_status():
-    found = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+    found = {name: kind for name, kind in vars(errors).items()
+             if isinstance(kind, type) and issubclass(kind, Exception)}
     assert set(found) == set(STATUSES)
     for name, kind in found.items():
         answer = problems.problem(kind("some.id", "a sentence"), "ref")
@@ -171,13 +173,11 @@ def test_challenges_cost_no_memory(world):
     client = world.client()
     for _ in range(300):
         client.post("/kbs/v0/auth", json={"version": "0.4.0", "tee": "tdx", "extra-params": ""})
-    rows = world.broker.handshake.sessions._database
-    from sqlalchemy import text
-
-    with rows.reading() as link:
+    with world.broker.handshake.sessions._database.reading() as link:
         assert link.one(text("SELECT count(*) FROM kbs_challenge"), {}) == (0,)
 
 
 def test_long_header_is_no_crash(world):
-    answer = world.client().get("/kbs/v0/resource/default/key/one", headers={"Authorization": "Bearer " + "x" * 300_000})
+    headers = {"Authorization": "Bearer " + "x" * 300_000}
+    answer = world.client().get("/kbs/v0/resource/default/key/one", headers=headers)
     assert answer.status_code == 401

@@ -13,7 +13,8 @@ TDX = ("mr_td", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mr_seam", "mr_signer_seam",
        "mr_owner_config", "mr_service_td", "td_attributes", "xfam", "minimum_tee_tcb_svn", "minimum_tee_tcb_svn2")
 SGX = ("mr_enclave", "mr_signer", "config_id", "isv_family_id", "isv_ext_prod_id", "isv_prod_id", "minimum_isv_svn",
        "minimum_config_svn", "attributes")
-MACHINE = ("ppid", "platform_instance_id", "fmspc", "minimum_evaluation_number", "report_data")
+MACHINE = ("ppid", "platform_instance_id", "fmspc", "minimum_evaluation_number", "minimum_qe_evaluation_number",
+           "report_data")
 
 
 def demands(case, names):

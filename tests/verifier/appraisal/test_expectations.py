@@ -34,6 +34,7 @@ NAMED: dict[str, Any] = {
     **{path: fill(number, size) for number, (path, size) in enumerate(SIZES.items())},
     "tee_tcb_svn": fill(90, 16), "tee_tcb_svn2": fill(91, 16), "isv_svn": 7, "config_svn": 8, "isv_prod_id": 1,
     "vmpl": 1, "guest_svn": 3, "product_line": "Genoa", "csp_id": "a provider", "tcb.evaluation_number": 18,
+    "tcb.qe_evaluation_number": 17,
     **{f"{which}_tcb_decoded": TCB for which in ("reported", "committed", "current", "launch")},
 }
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from verifier.endorsements.amd_vek import SUBJECTS, EndorsementKey, resembles
-from verifier.endorsements.chain import read_certificates
-from verifier.endorsements.intel import common_name
+from verifier.endorsements.chain import common_name, read_certificates
 from verifier.errors import CheckFailed
 from verifier.formats.snp_report import ProductLine, SigningKey, TcbLayout, TcbVersion
 from verifier.software_tee import der

@@ -20,7 +20,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "sample": {},
 }
 REFERENCE: dict[str, dict[str, Any]] = {
-    "tdx": {"mr_td": ["aa" * 48], "rtmr_1": ["aa" * 48], "rtmr_2": ["bb" * 48, "aa" * 48], "xfam": ["e702060000000000"]},
+    "tdx": {"mr_td": ["aa" * 48], "rtmr_1": ["aa" * 48], "rtmr_2": ["bb" * 48, "aa" * 48],
+            "xfam": ["e702060000000000"]},
     "sgx": {"sgx_mr_enclave": ["00" * 32]},
     "snp": {
         "snp_launch_measurement": ["00" * 48], "snp_min_bootloader": 1, "snp_min_tee_svn": 0, "snp_min_snp_svn": 2,

@@ -113,6 +113,7 @@ def test_input_beyond_the_bound_is_refused_before_it_is_evaluated(run, value):
 def test_numbers_that_take_the_slow_way_come_in_small_inputs_only(run, number):
     assert run("x := count(input.v)", input={"v": [number, *range(900)]}) == 901
     assert refusal(run, "x := 1", input={"v": [number, *range(1000)]}).id == "policy.input"
+    assert refusal(run, "x := 1", input={"v": [number, "a" * 32 * 1024]}).id == "policy.input"
 
 
 def test_data_changes_from_call_to_call_without_a_trace(run):
@@ -220,7 +221,8 @@ def test_a_failing_policy_prints_nothing(run, capfd):
 
 
 @pytest.mark.parametrize(("source", "id"), [
-    ("", "policy.package"), ("package other\nx := 1", "policy.package"), ("package policy.inner\nx := 1", "policy.package"),
+    ("", "policy.package"), ("package other\nx := 1", "policy.package"),
+    ("package policy.inner\nx := 1", "policy.package"),
     ('package policy["inner"]\nx := 1', "policy.package"), ("x := 1", "policy.package"),
     ("package policy\nx := \"\0\"", "policy.syntax"), ("package policy\nx := \"\ud800\"", "policy.syntax"),
     ('package policy\nx := $"{1}"', "policy.syntax"), ("package policy\nx := $`{1}`", "policy.syntax"),
@@ -233,7 +235,8 @@ def test_text_out_of_bounds_is_refused(engine, source, id):
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=60) | st.lists(st.sampled_from(
-    ["x", " := ", "1", "input", ".a", "[", "]", "{", "}", "(", ")", " if ", " some ", " in ", "\n", '"a"', "default ", " else ",
+    ["x", " := ", "1", "input", ".a", "[", "]", "{", "}", "(", ")", " if ", " some ", " in ", "\n", '"a"', "default ",
+     " else ",
      "not ", "every ", "data.policy.x", "|", ",", " with ", " as ", "count"]), max_size=25).map("".join))
 def test_no_text_raises_anything_but_a_policy_error(text):
     try:
@@ -249,7 +252,8 @@ def test_recursion_has_no_answer(run):
 
 
 def test_rules_that_disagree_have_no_answer(run):
-    assert refusal(run, "x := 1 if input.a == 1\nx := 2 if input.b == 2", input={"a": 1, "b": 2}).id == "policy.evaluation"
+    assert refusal(run, "x := 1 if input.a == 1\nx := 2 if input.b == 2",
+                   input={"a": 1, "b": 2}).id == "policy.evaluation"
 
 
 def test_text_that_is_no_text_has_no_answer(run):
@@ -274,7 +278,8 @@ def test_threads_get_their_own_answers(engine):
     policy = engine.compile("package policy\nx := [input.v, data.d, query_reference_value(\"r\")]", name="threads")
 
     def ask(number: int) -> bool:
-        answer = policy.evaluate("data.policy.x", input={"v": number}, data={"d": number}, reference_values={"r": number % 3})
+        answer = policy.evaluate("data.policy.x", input={"v": number}, data={"d": number},
+                                 reference_values={"r": number % 3})
         return answer == [number, number, number % 3]
 
     with ThreadPoolExecutor(8) as pool:

@@ -78,4 +78,5 @@ def test_the_refusal_names_the_part(engine):
     policy = engine.compile(shipped("release"), name="release")
     why = policy.evaluate("data.policy.why", input=token(cpu0="affirming", gpu0="warning"), data=REQUEST)
     assert [rule for rule in why if not rule["ok"]] == [
-        {"rule": "release.all_parts", "ok": False, "expected": "affirming", "got": {"cpu0": "affirming", "gpu0": "warning"}}]
+        {"rule": "release.all_parts", "ok": False, "expected": "affirming",
+         "got": {"cpu0": "affirming", "gpu0": "warning"}}]

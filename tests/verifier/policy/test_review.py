@@ -23,9 +23,11 @@ OURS = {**{name: shipped(name) for name in SHIPPED}, "software_tee": example("so
 # The names of reference values as each policy's own head comment lists them.
 NAMES = {
     "tdx": ["mr_td", "rtmr_1", "rtmr_2", "xfam", "allowed_tcb_status", "allowed_flags"],
-    "sgx": ["sgx_mr_enclave", "sgx_mr_signer", "sgx_isv_prod_id", "sgx_min_isv_svn", "allowed_tcb_status", "allowed_flags"],
+    "sgx": ["sgx_mr_enclave", "sgx_mr_signer", "sgx_isv_prod_id", "sgx_min_isv_svn", "allowed_tcb_status",
+            "allowed_flags"],
     "snp": ["snp_launch_measurement", "snp_min_bootloader", "snp_min_tee_svn", "snp_min_snp_svn", "snp_min_microcode",
-            "snp_min_fmc", "snp_bootloader", "snp_tee_svn", "snp_snp_svn", "snp_microcode", "snp_fmc", "snp_smt_enabled",
+            "snp_min_fmc", "snp_bootloader", "snp_tee_svn", "snp_snp_svn", "snp_microcode", "snp_fmc",
+            "snp_smt_enabled",
             "snp_tsme_enabled", "snp_single_socket", "snp_smt_allowed", "snp_guest_abi_major", "snp_guest_abi_minor",
             "allowed_flags"],
     "sample": [],
@@ -54,7 +56,7 @@ def test_our_own_policies_draw_no_warning(engine, name):
 
 
 def misspelled(source: str) -> list[tuple[str, str]]:
-    """``source`` once for each name in it, with that name's last letter changed; comments and imports are left alone."""
+    """``source`` once for each name in it, with that name's last letter changed; comments and imports are left out."""
     changed = []
     imports = [match.span() for match in re.finditer(r"^import .*$", source, re.MULTILINE)]
     for token in tokens(source):
@@ -128,15 +130,18 @@ def test_trust_claims_that_say_nothing_are_told(engine, claims, warning):
     assert [entry for entry in review_attestation(engine, HEADER + claims) if warning in entry]
 
 
-@pytest.mark.parametrize("claims", ["[]", "2", '"affirming"', '{"hardware": "2"}', '{"hardware": 2.5}', '{"hardware": true}',
+@pytest.mark.parametrize("claims", ["[]", "2", '"affirming"', '{"hardware": "2"}', '{"hardware": 2.5}',
+                                    '{"hardware": true}',
                                     '{"hardware": 128}', '{"hardware": null}'])
 def test_trust_claims_of_the_wrong_type_are_refused(engine, claims):
     assert refusal(review_attestation, engine, HEADER + f"trust_claims := {claims}").id == "policy.result"
 
 
 @pytest.mark.parametrize(("text", "warning"), [
-    ("allow := 1", "allow is not a boolean for a token of tdx"), ("deny := true", "allow is undefined for a token of tdx"),
-    ("default allow := false\nallow if input.submods.cpu0[\"ear.statux\"]", "there is no input.submods.cpu0.ear.statux"),
+    ("allow := 1", "allow is not a boolean for a token of tdx"),
+    ("deny := true", "allow is undefined for a token of tdx"),
+    ("default allow := false\nallow if input.submods.cpu0[\"ear.statux\"]",
+     "there is no input.submods.cpu0.ear.statux"),
     ("default allow := false\nallow if data.plugins == \"resource\"", "there is no data.plugins"),
 ])
 def test_a_release_policy_that_says_nothing_is_told(engine, text, warning):
@@ -162,7 +167,8 @@ def test_warnings_come_back_from_the_child(engine):
 
 
 @pytest.mark.parametrize(("text", "id", "line"), [
-    ("x := opa.runtime()", "policy.builtin", 3), ("x := := 1", "policy.syntax", 3), ("x := nosuch(1)", "policy.function", 3)])
+    ("x := opa.runtime()", "policy.builtin", 3), ("x := := 1", "policy.syntax", 3),
+    ("x := nosuch(1)", "policy.function", 3)])
 def test_errors_come_back_from_the_child(engine, text, id, line):
     error = refusal(check_attestation_policy, engine, HEADER + text)
     assert (error.id, error.line) == (id, line)
@@ -172,7 +178,8 @@ BOMBS = {
     # every run doubles the text: more memory than there is, in forty statements
     "memory": 'a0 := "xxxxxxxxxxxxxxxx"\n' + "".join(f'a{i + 1} := concat("", [a{i}, a{i}])\n' for i in range(40))
               + 'trust_claims := {"hardware": count(a40)}',
-    "time": 'trust_claims := {"hardware": count([1 | a := b[_]; c := b[_]; d := b[_]; e := b[_]])}\nb := input.tdx.quote.body',
+    "time": 'trust_claims := {"hardware": count([1 | a := b[_]; c := b[_]; d := b[_]; e := b[_]])}\n'
+            "b := input.tdx.quote.body",
 }
 
 

@@ -29,7 +29,8 @@ READS: dict[str, set[tuple[str, ...]]] = {
     },
     "snp": {
         ("measurement",), ("software",), ("reported_tcb_bootloader",), ("reported_tcb_tee",), ("reported_tcb_snp",),
-        ("reported_tcb_microcode",), ("reported_tcb_fmc",), ("policy_debug_allowed",), ("policy_migrate_ma",), ("flags",),
+        ("reported_tcb_microcode",), ("reported_tcb_fmc",), ("policy_debug_allowed",), ("policy_migrate_ma",),
+        ("flags",),
         ("platform_smt_enabled",), ("platform_tsme_enabled",), ("policy_single_socket",), ("policy_smt_allowed",),
         ("policy_abi_major",), ("policy_abi_minor",),
     },
@@ -81,7 +82,7 @@ def test_a_claim_of_any_other_value_is_never_affirming(judge, inputs, tee):
         good = inputs.good(tee)
         value = inputs.parent(good, (tee, *path))[path[-1]]
         for wrong in WRONG:
-            if wrong == value and type(wrong) is type(value) or still_good(path[-1], value, wrong):
+            if (wrong == value and type(wrong) is type(value)) or still_good(path[-1], value, wrong):
                 continue
             document = copy.deepcopy(good)
             inputs.parent(document, (tee, *path))[path[-1]] = wrong
@@ -138,7 +139,8 @@ SNP_EXACT = {
     "snp_min_fmc": None, "snp_bootloader": [1], "snp_tee_svn": [0, 1], "snp_snp_svn": [2], "snp_microcode": [71, 72],
     "snp_fmc": [0],
 }
-SNP_GUEST = {"snp_smt_enabled": True, "snp_tsme_enabled": [False], "snp_single_socket": False, "snp_smt_allowed": [True],
+SNP_GUEST = {"snp_smt_enabled": True, "snp_tsme_enabled": [False], "snp_single_socket": False,
+             "snp_smt_allowed": [True],
              "snp_guest_abi_major": 0, "snp_guest_abi_minor": [0]}
 SGX_SIGNER = {"sgx_mr_enclave": None, "sgx_mr_signer": ["00" * 32], "sgx_isv_prod_id": [1], "sgx_min_isv_svn": 1}
 
@@ -156,7 +158,8 @@ CASES = [
          {"allowed_flags": ["TD_DEBUG"]}, (2, 3, 36)),
     case("tdx", "migratable", {"flags": ["MIGRATABLE"]}, {}, (2, 3, 36)),
     case("tdx", "migratable, allowed", {"flags": ["MIGRATABLE"]}, {"allowed_flags": ["MIGRATABLE"]}, (2, 3, 2)),
-    case("tdx", "one of two flags allowed", {"flags": ["MIGRATABLE", "TD_UNTRUSTED"]}, {"allowed_flags": ["MIGRATABLE"]},
+    case("tdx", "one of two flags allowed", {"flags": ["MIGRATABLE", "TD_UNTRUSTED"]},
+         {"allowed_flags": ["MIGRATABLE"]},
          (2, 3, 36)),
     case("tdx", "collateral expired", {"collateral_expiration_status": "1"}, {}, (97, 3, 2)),
     case("sgx", "by signer", {}, SGX_SIGNER, (2, 3, 3)),
@@ -175,7 +178,8 @@ CASES = [
     case("snp", "above the exact numbers", {"reported_tcb_microcode": 73}, SNP_EXACT, (97, 3, 3)),
     case("snp", "above the minimum", {"reported_tcb_microcode": 200}, {}, (2, 3, 3)),
     case("snp", "below the minimum", {"reported_tcb_snp": 1}, {}, (97, 3, 3)),
-    case("snp", "a high component does not excuse a low one", {"reported_tcb_snp": 1, "reported_tcb_microcode": 255}, {},
+    case("snp", "a high component does not excuse a low one", {"reported_tcb_snp": 1, "reported_tcb_microcode": 255},
+         {},
          (97, 3, 3)),
     case("snp", "a minimum that is text is none", {}, {"snp_min_bootloader": "0"}, (97, 3, 3)),
     case("snp", "no minimum for one component", {}, {"snp_min_tee_svn": None}, (97, 3, 3)),
@@ -217,7 +221,8 @@ def test_the_account_of_the_rules_agrees_with_the_decision(engine, inputs, tee):
 
 def test_a_refusal_names_what_was_expected_and_what_was_found(engine, inputs):
     policy = engine.compile(shipped("tdx"), name="shipped")
-    why = policy.evaluate("data.policy.why", input=inputs.good("tdx"), reference_values=inputs.reference("tdx", mr_td="bb" * 48))
+    why = policy.evaluate("data.policy.why", input=inputs.good("tdx"),
+                          reference_values=inputs.reference("tdx", mr_td="bb" * 48))
     assert [rule for rule in why if not rule["ok"]] == [
         {"rule": "executables.mr_td", "ok": False, "expected": ["bb" * 48], "got": "aa" * 48}]
 
@@ -232,9 +237,11 @@ def test_the_example_accepts_software_evidence_that_is_good_otherwise(judge, inp
 
 
 @pytest.mark.parametrize(("tee", "claims"), [
-    ("tdx", {"tcb_status": "OutOfDate"}), ("tdx", {"td_attributes": {"debug": True}}), ("tdx", {"flags": ["MIGRATABLE"]}),
+    ("tdx", {"tcb_status": "OutOfDate"}), ("tdx", {"td_attributes": {"debug": True}}),
+    ("tdx", {"flags": ["MIGRATABLE"]}),
     ("tdx", {"quote": {"body": {"mr_td": "bb" * 48}}}), ("sgx", {"tcb_status": "Revoked"}), ("sgx", {"debug": True}),
-    ("sgx", {"body": {"mr_enclave": "11" * 32}}), ("snp", {"reported_tcb_snp": 1}), ("snp", {"policy_debug_allowed": True}),
+    ("sgx", {"body": {"mr_enclave": "11" * 32}}), ("snp", {"reported_tcb_snp": 1}),
+    ("snp", {"policy_debug_allowed": True}),
     ("snp", {"measurement": "11" * 48}),
 ])
 def test_the_example_judges_everything_else(judge, inputs, tee, claims):

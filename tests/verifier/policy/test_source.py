@@ -24,7 +24,8 @@ def test_what_is_read_under_data_is_read_under_input(text, rewritten):
 
 @pytest.mark.parametrize("text", [
     "x := data.policy.y", "x := data.reference_values.mr_td", "x := input.data.plugin", "# data.plugin",
-    'x := "data.plugin"', "x := `data.plugin`", "x := data[plugin]", "x := metadata.plugin", "x := data_plugin", "x := data",
+    'x := "data.plugin"', "x := `data.plugin`", "x := data[plugin]", "x := metadata.plugin", "x := data_plugin",
+    "x := data",
     'x := data["plugin', "x := data.plug", 'x := "a\\"data.plugin"',
 ])
 def test_everything_else_stays_as_it_is(text):

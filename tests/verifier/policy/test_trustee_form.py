@@ -1,7 +1,8 @@
 """Policies in the form that Trustee's users write run unmodified.
 
 The texts here are our own; their form is Trustee's: one policy for several TEEs in package ``policy``, reference values
-asked by function (lists with ``in``, single ones with ``==`` and ``>=``), alternatives with ``else`` on a line of its own,
+asked by function (lists with ``in``, single ones with ``==`` and ``>=``),
+alternatives with ``else`` on a line of its own,
 comprehensions, extensions, and for the release of resources also the older grammar without ``if``.
 """
 
@@ -130,7 +131,8 @@ users_id := {"container_uids": users} if {
 @pytest.fixture
 def claims(engine):
     def evaluate(document, reference, query="data.policy.trust_claims"):
-        return engine.compile(ATTESTATION, name="default_cpu").evaluate(query, input=document, reference_values=reference)
+        return engine.compile(ATTESTATION, name="default_cpu").evaluate(query, input=document,
+                                                                        reference_values=reference)
     return evaluate
 
 
@@ -162,7 +164,8 @@ def test_all_eight_claims_come_out(claims, inputs):
 
 def test_extensions_come_out(claims, inputs):
     document = inputs.good("tdx")
-    container = {"OCI": {"Annotations": {"io.kubernetes.cri.image-name": "registry/app"}, "Process": {"User": {"UID": 7}}}}
+    container = {"OCI": {"Annotations": {"io.kubernetes.cri.image-name": "registry/app"},
+                         "Process": {"User": {"UID": 7}}}}
     document["init_data_claims"] = {"agent_policy_claims": {"containers": [container]}}
     found = claims(document, {}, "data.policy.extensions")
     assert found == [{"name": "ear.trustee.identifiers", "key": -18,
@@ -216,12 +219,14 @@ allow if {
 @pytest.mark.parametrize("name", RELEASE)
 def test_release_policies_answer(engine, inputs, name):
     def allow(vector, status, path):
-        part = {"ear.status": status, "ear.trustworthiness-vector": vector, "ear.veraison.annotated-evidence": inputs.good("tdx")}
+        part = {"ear.status": status, "ear.trustworthiness-vector": vector,
+                "ear.veraison.annotated-evidence": inputs.good("tdx")}
         return engine.compile(RELEASE[name], name="release").evaluate(
             "data.policy.allow", input={"submods": {"cpu0": part}},
             data={"plugin": "resource", "resource-path": path, "query": {}})
 
-    good, bad = ({"executables": 3}, "affirming", ["repository", "type", "tag"]), ({"executables": 33}, "warning", ["other"])
+    good = ({"executables": 3}, "affirming", ["repository", "type", "tag"])
+    bad = ({"executables": 33}, "warning", ["other"])
     assert allow(*good) is True
     assert allow(*bad) is False
 
@@ -229,4 +234,5 @@ def test_release_policies_answer(engine, inputs, name):
 @pytest.mark.parametrize(("text", "answer"), [("allow_all", True), ("deny_all", False)])
 def test_release_policies_for_all_or_none(engine, text, answer):
     source = f"package policy\n\ndefault allow = {str(answer).lower()}\n"
-    assert engine.compile(source, name=text).evaluate("data.policy.allow", input={}, data={"plugin": "resource"}) is answer
+    assert engine.compile(source, name=text).evaluate("data.policy.allow", input={},
+                                                      data={"plugin": "resource"}) is answer

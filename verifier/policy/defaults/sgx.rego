@@ -17,13 +17,7 @@ import rego.v1
 
 default executables := 33
 
-executables := 3 if enclave_listed
-
-executables := 3 if {
-	signer_listed
-	product_listed
-	version_reached
-}
+executables := 3 if enclave_known
 
 default hardware := 97
 
@@ -54,21 +48,15 @@ trust_claims := {
 
 # The single rules. A claim that is absent makes its rule undefined, and false below.
 
-default enclave_listed := false
+default enclave_known := false
 
-enclave_listed if input.sgx.body.mr_enclave in data.reference_values.sgx_mr_enclave
+enclave_known if input.sgx.body.mr_enclave in data.reference_values.sgx_mr_enclave
 
-default signer_listed := false
-
-signer_listed if input.sgx.body.mr_signer in data.reference_values.sgx_mr_signer
-
-default product_listed := false
-
-product_listed if input.sgx.isv_prod_id in data.reference_values.sgx_isv_prod_id
-
-default version_reached := false
-
-version_reached if at_least(input.sgx.isv_svn, data.reference_values.sgx_min_isv_svn)
+enclave_known if {
+	input.sgx.body.mr_signer in data.reference_values.sgx_mr_signer
+	input.sgx.isv_prod_id in data.reference_values.sgx_isv_prod_id
+	at_least(input.sgx.isv_svn, data.reference_values.sgx_min_isv_svn)
+}
 
 default not_software := false
 
@@ -104,12 +92,26 @@ flags_accepted if {
 	every flag in input.sgx.flags { flag in data.reference_values.allowed_flags }
 }
 
-# Why: every rule with what was expected and found. Of the rules for the enclave and for its signer, one side suffices.
+# Why: every rule with what was expected and found.
 why := [
-	{"rule": "executables.mr_enclave", "ok": enclave_listed, "expected": registered("sgx_mr_enclave"), "got": body("mr_enclave")},
-	{"rule": "executables.mr_signer", "ok": signer_listed, "expected": registered("sgx_mr_signer"), "got": body("mr_signer")},
-	{"rule": "executables.isv_prod_id", "ok": product_listed, "expected": registered("sgx_isv_prod_id"), "got": claim("isv_prod_id")},
-	{"rule": "executables.isv_svn", "ok": version_reached, "expected": registered("sgx_min_isv_svn"), "got": claim("isv_svn")},
+	{
+		"rule": "executables.enclave",
+		"ok": enclave_known,
+		"expected": {
+			"mr_enclave": registered("sgx_mr_enclave"),
+			"or": {
+				"mr_signer": registered("sgx_mr_signer"),
+				"isv_prod_id": registered("sgx_isv_prod_id"),
+				"isv_svn_at_least": registered("sgx_min_isv_svn"),
+			},
+		},
+		"got": {
+			"mr_enclave": body("mr_enclave"),
+			"mr_signer": body("mr_signer"),
+			"isv_prod_id": claim("isv_prod_id"),
+			"isv_svn": claim("isv_svn"),
+		},
+	},
 	{"rule": "hardware.not_software", "ok": not_software, "expected": false, "got": claim("software")},
 	{
 		"rule": "hardware.quote",
