@@ -22,6 +22,7 @@ from verifier.endorsements.chain import (
     authority_key_identifier,
     check_link,
     check_validity,
+    common_name,
     read_certificates,
 )
 from verifier.endorsements.crl import RevocationList, read_crl, verify_crl

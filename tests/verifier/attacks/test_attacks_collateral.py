@@ -235,7 +235,8 @@ def test_c05_the_family_is_compared_as_bytes(intel_case, kind, case_of):
 @each_kind
 @pytest.mark.parametrize(("document", "change"), [
     ("tcb_info", {"version": 1}), ("tcb_info", {"version": 4}), ("tcb_info", {"tcbType": 1}),
-    ("tcb_info", {"id": "sgx"}), ("qe_identity", {"version": 1}), ("qe_identity", {"version": 3}), ("qe_identity", {"id": "td_qe"}),
+    ("tcb_info", {"id": "sgx"}), ("qe_identity", {"version": 1}), ("qe_identity", {"version": 3}),
+    ("qe_identity", {"id": "td_qe"}),
 ])
 def test_c05_versions_and_types_that_nobody_knows_are_not_read(intel_case, kind, document, change):
     case = intel_case(kind).altered(**{document: lambda d: replace(d, document=lambda told: told | change)})
