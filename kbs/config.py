@@ -13,6 +13,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -176,6 +177,7 @@ def default_state(environment: Mapping[str, str]) -> Path:
     return Path(base).expanduser() / "attestkit" / "kbs"
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches ``host``; a name other than localhost is taken for reachable."""
     if host == "localhost":

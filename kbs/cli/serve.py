@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -46,6 +47,7 @@ def _application(settings: Config) -> Any:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # nobody prints these
     return application
 
 

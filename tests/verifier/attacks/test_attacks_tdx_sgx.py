@@ -357,12 +357,10 @@ def test_t07_the_flags_of_an_enclave_are_told_or_can_be_pinned(intel_case, bit):
 
 
 def test_t07_an_enclave_of_32_bits_or_with_key_separation_differs_where_that_is_pinned(intel_case):
-    mode64 = Masked(word(4, 16), word(4, 16))
-    assert mismatches(intel_case("sgx-v3"), attributes=mode64) == []
-    assert mismatches(intel_case("sgx-v3").says(attributes=word(1) + word(3)), attributes=mode64) == ["expect.attributes"]
-    no_kss = Masked(bytes(16), word(0x80, 16))
-    assert mismatches(intel_case("sgx-v3").says(attributes=word(0x85) + word(3)), attributes=no_kss) == [
-        "expect.attributes"]
+    case = intel_case("sgx-v3")
+    for demand, flags in ((Masked(word(4, 16), word(4, 16)), 0x01), (Masked(bytes(16), word(0x80, 16)), 0x85)):
+        assert mismatches(case, attributes=demand) == []
+        assert mismatches(case.says(attributes=word(flags) + word(3)), attributes=demand) == ["expect.attributes"]
 
 
 @pytest.mark.parametrize("name", ["reserved1", "reserved2", "reserved3", "reserved4"])
@@ -404,7 +402,7 @@ def test_t08_the_descriptor_fits_type_and_size_signed_or_not(intel_case, kind, s
                                           CertificationType.PPID_RSA3072, CertificationType.PCK_LEAF,
                                           CertificationType.PCK_CHAIN])
 def test_t08_certification_data_of_types_one_to_five_are_judged_alike(intel_case, kind, kind_of_data):
-    """Types 1 to 4 only with a chain that the caller supplies; what a reference says of itself is believed by nobody."""
+    """Types 1 to 4 only with a chain that the caller supplies; what a reference says is believed by nobody."""
     case = replace(intel_case(kind), certification=kind_of_data)
     assert case.verdict().accepted
     assert case.verdict().claims == intel_case(kind).verdict().claims
