@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
 from typing import Any, Protocol
@@ -66,9 +66,16 @@ class Entry:
     error: str | None = None
     subject: Mapping[str, Any] = field(default_factory=dict)
     decision: Any = None
+    _written: bytes | None = field(default=None, repr=False, compare=False)
+
+    def written(self) -> Entry:
+        """This with its body made now: before a transaction is opened that others wait for."""
+        return replace(self, _written=self.body())
 
     def body(self) -> bytes:
         """The record's body: JSON with sorted keys, within the bounds above."""
+        if self._written is not None:
+            return self._written
         told = {"outcome": self.outcome.value, "error": self.error, "subject": plain(self.subject),
                 "decision": plain(self.decision)}
         return msgspec.json.encode(told, order="sorted")

@@ -93,7 +93,7 @@ class SqlAuditLog:
         if row is None:
             raise StorageError("audit.head.missing", "the audit log has no head: it was never begun, or removed")
         count, hash, mac = row
-        return Head(int(count), bytes(hash), bytes(mac))
+        return Head(_number(count), _octets(hash), _octets(mac))
 
 
 def _row(record: Record) -> dict[str, Any]:
@@ -103,4 +103,17 @@ def _row(record: Record) -> dict[str, Any]:
 
 def _record(row: tuple[Any, ...]) -> Record:
     seq, at, kind, body, previous, hash = row
-    return Record(int(seq), int(at), str(kind), bytes(body), bytes(previous), bytes(hash))
+    return Record(_number(seq), _number(at), str(kind), _octets(body), _octets(previous), _octets(hash))
+
+
+# SQLite keeps whatever type somebody writes. What is not of ours is read as something that no check lets pass.
+
+
+def _number(value: Any) -> int:
+    return value if type(value) is int else -1
+
+
+def _octets(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    return bytes(value) if isinstance(value, bytes | memoryview) else b""

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kbs.cli.options import Target, as_json_option, configured, moment, show, table, targeted
-from kbs.config import load
+from kbs.config import Config, load
 from kbs.errors import SetupError
+
+if TYPE_CHECKING:
+    from kbs.audit.check import Report
+    from kbs.audit.record import Head, Record
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -71,20 +77,22 @@ def export(config: Path | None, state: Path | None, file: Path) -> None:
 @configured
 def verify(config: Path | None, state: Path | None, heads: tuple[str, ...], copy: Path | None, as_json: bool) -> None:
     """Walk the whole log: exit 0 when nothing was changed, removed, reordered or cut off, 1 when something was."""
-    from kbs.audit.check import Finding, Report, check
+    from kbs.audit import check as checking
 
     known = [_digest(head) for head in heads]
     try:
-        report = check(*_log(load(config, state=state), copy), known)
+        with _log(load(config, state=state), copy) as (records, head, key):
+            report = checking.check(records, head, key, known)
     except SetupError as error:
         if not error.id.startswith("audit.copy."):
             raise
-        report = Report(0, b"", (Finding(error.id, error.detail),))
+        report = checking.Report(0, b"", (checking.Finding(error.id, error.detail),))
     _tell(report, as_json)
     sys.exit(0 if report.intact else 1)
 
 
-def _log(settings: Any, copy: Path | None) -> tuple[Any, Any, bytes | None]:
+@contextmanager
+def _log(settings: Config, copy: Path | None) -> Iterator[tuple[Iterable[Record], Head, bytes | None]]:
     """Records, head, and the audit key if it is here."""
     from kbs.audit import export as copies
     from kbs.audit.sql import SqlAuditLog
@@ -94,15 +102,21 @@ def _log(settings: Any, copy: Path | None) -> tuple[Any, Any, bytes | None]:
     path = settings.state / "keys" / "audit.key"
     key = keyfile.read(path) if path.exists() else None
     if copy is not None:
-        return *copies.read(copy.open("rb")), key
-    file = settings.state / "kbs.sqlite"
-    if key is None or not (settings.database or file.exists()):
+        with copy.open("rb") as file:
+            yield *copies.read(file), key
+        return
+    path = settings.state / "kbs.sqlite"
+    if key is None or not (settings.database or path.exists()):
         raise SetupError("cli.state", f"there is no broker in {settings.state}")
-    log = SqlAuditLog(Database(settings.database or sqlite_url(file)), key)
-    return log.records(), log.head(), key
+    database = Database(settings.database or sqlite_url(path))
+    try:
+        log = SqlAuditLog(database, key)
+        yield log.records(), log.head(), key
+    finally:
+        database.close()
 
 
-def _tell(report: Any, as_json: bool) -> None:
+def _tell(report: Report, as_json: bool) -> None:
     findings = [{"id": f.id, "seq": f.seq, "detail": f.detail} for f in report.findings]
     if as_json:
         show({"intact": report.intact, "records": report.records, "head": report.head.hex(), "findings": findings})

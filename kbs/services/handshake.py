@@ -86,9 +86,10 @@ class Handshake:
         try:
             challenge = self._open(case, cookie, at)
             token = self._judge(case, challenge, body, at)
+            outcome, entry = challenge.seal(token), case.entry().written()
             with self.transactions():
-                self.sessions.take(challenge.id, expires_at=challenge.expires_at, outcome=challenge.seal(token))
-                self.audit.append(case.entry(), at)
+                self.sessions.take(challenge.id, expires_at=challenge.expires_at, outcome=outcome)
+                self.audit.append(entry, at)
         except Exception as error:  # noqa: BLE001 - every refusal is written down, whatever caused it
             raise self._refuse(case, challenge, as_kbs_error(error), at) from None
         metrics.ATTESTATIONS.labels(challenge.tee, "allowed").inc()

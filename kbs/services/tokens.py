@@ -65,14 +65,17 @@ class Tokens:
     def issue(self, claims: Mapping[str, Any]) -> str:
         """``claims`` signed with the present key."""
         key = self._keys()[0]
-        signed = f"{base64url(msgspec.json.encode(key.header))}.{base64url(msgspec.json.encode(claims))}"
-        return f"{signed}.{base64url(_ES256.sign(signed.encode(), key.private))}"
+        payload = msgspec.json.encode(claims)
+        signed = f"{base64url(msgspec.json.encode(key.header))}.{base64url(payload)}"
+        token = f"{signed}.{base64url(_ES256.sign(signed.encode(), key.private))}"
+        self._remember(_digest(token), self._read(key, payload))  # what was just signed needs no verifying
+        return token
 
     def verify(self, token: str, at: int) -> GuestToken:
         """What ``token`` says of its bearer. Raises `TokenInvalid`."""
         if len(token) > MAX_TOKEN_CHARACTERS or not token.isascii():
             raise TokenInvalid("token.shape", "not a token of this broker")
-        digest = hashlib.sha256(token.encode()).digest()
+        digest = _digest(token)
         found = self._known(digest)
         if found is None:
             found = self._verify(token)
@@ -89,7 +92,11 @@ class Tokens:
         key = self._key_of(header)
         if not _ES256.verify(signed.encode(), key.public, _octets(signature)):
             raise TokenInvalid("token.signature", "the token's signature does not hold")
-        claims = _claims(_octets(payload))
+        return self._read(key, _octets(payload))
+
+    def _read(self, key: TokenKey, payload: bytes) -> GuestToken:
+        """What a payload that ``key`` signed says."""
+        claims = _claims(payload)
         if claims["iss"] != self._issuer:
             raise TokenInvalid("token.iss", "the token is of another issuer", expected=self._issuer)
         if claims["aud"] != self._audience:
@@ -118,6 +125,10 @@ class Tokens:
             self._verified[digest] = token
             while len(self._verified) > CACHED_TOKENS:
                 self._verified.popitem(last=False)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 def _octets(text: str) -> bytes:

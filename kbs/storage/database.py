@@ -22,6 +22,7 @@ from sqlalchemy.schema import Table
 
 from kbs.errors import SetupError, StorageError
 from kbs.storage.schema import REVISION
+from kbs.storage.turn import Turn
 
 Durability = Literal["normal", "full"]
 
@@ -69,7 +70,7 @@ class Database:
         self._engine = _engine(_parsed(url), durability, pool_size)
         self.is_sqlite = self._engine.dialect.name == "sqlite"
         self._faults = (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error)
-        self._turn = threading.Lock() if self.is_sqlite else nullcontext()
+        self._turn = Turn(_turn_file(self._engine.url)) if self.is_sqlite else None
         self._here = threading.local()
         self._compiled: dict[Executable, tuple[str, Mapping[str, Any], tuple[str, ...] | None]] = {}
 
@@ -86,8 +87,7 @@ class Database:
         if open_one is not None:
             yield open_one
             return
-        # SQLite's own waiting sleeps in steps; threads of one process queue here instead and wake at once.
-        with self._turn, self._told(), self._connection() as connection:
+        with self._turn or nullcontext(), self._told(), self._connection() as connection:
             if self.is_sqlite:
                 connection.execute("BEGIN IMMEDIATE")
             self._here.link = Link(self, connection)
@@ -144,6 +144,8 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self._engine.dispose()
+        if self._turn is not None:
+            self._turn.close()
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
@@ -179,6 +181,11 @@ def _parsed(url: str) -> URL:
         raise SetupError("storage.url", "not a database this broker can use",
                          expected="sqlite:///FILE or postgresql://…", got=parsed.drivername)
     return parsed
+
+
+def _turn_file(url: URL) -> Path | None:
+    """Beside the database; None for one in memory."""
+    return Path(f"{url.database}.turn") if url.database and url.database != ":memory:" else None
 
 
 def _engine(url: URL, durability: Durability, pool_size: int) -> Engine:

@@ -9,7 +9,7 @@ everything below; a statement that is not understood needs the whole input. A po
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 Wanted = dict[str | None, Any]
@@ -23,14 +23,23 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _Path = tuple[str | None, ...]
 
 # Statements that read no local.
-_SILENT = frozenset({"BreakStmt", "MakeArrayStmt", "MakeNullStmt", "MakeNumberIntStmt", "MakeNumberRefStmt", "MakeObjectStmt",
-                     "MakeSetStmt", "NopStmt", "ResetLocalStmt"})
+_SILENT = frozenset({"BreakStmt", "MakeArrayStmt", "MakeNullStmt", "MakeNumberIntStmt", "MakeNumberRefStmt",
+                     "MakeObjectStmt", "MakeSetStmt", "NopStmt", "ResetLocalStmt"})
 # Statements that read what all their fields but `_UNREAD` name.
-_DEEP = frozenset({"ArrayAppendStmt", "AssignVarOnceStmt", "EqualStmt", "IsArrayStmt", "IsObjectStmt", "IsSetStmt", "LenStmt",
-                   "NotEqualStmt", "ObjectInsertOnceStmt", "ObjectInsertStmt", "ObjectMergeStmt", "ResultSetAddStmt",
-                   "ReturnLocalStmt", "SetAddStmt"})
+_DEEP = frozenset({"ArrayAppendStmt", "AssignVarOnceStmt", "EqualStmt", "IsArrayStmt", "IsObjectStmt", "IsSetStmt",
+                   "LenStmt", "NotEqualStmt", "ObjectInsertOnceStmt", "ObjectInsertStmt", "ObjectMergeStmt",
+                   "ResultSetAddStmt", "ReturnLocalStmt", "SetAddStmt"})
 _UNREAD = frozenset({"target", "result", "file", "row", "col"})
 _NESTED = frozenset({"BlockStmt", "NotStmt"})
+
+
+def only(value: Any, wanted: Wanted | None) -> Any:
+    """``value`` with those members only; lists and plain values whole."""
+    if wanted is None or not isinstance(value, Mapping):
+        return value
+    if None in wanted:
+        return {name: only(item, wanted.get(name, wanted[None])) for name, item in value.items()}
+    return {name: only(value[name], below) for name, below in wanted.items() if name in value}
 
 
 class _NotUnderstoodError(Exception):
@@ -58,8 +67,8 @@ class _Reads:
         self._paths: dict[int, set[_Path]] = {_INPUT: {()}}
         self.needs: set[tuple[_Path, bool]] = set()
         statements = self._reachable(plan["plans"]["plans"])
-        while any([self._follow(kind, stmt) for kind, stmt in statements]):
-            pass
+        while sum(self._follow(kind, stmt) for kind, stmt in statements):
+            pass  # until nothing new is held anywhere
         for kind, stmt in statements:
             self._use(kind, stmt)
 
@@ -73,7 +82,7 @@ class _Reads:
                 found.append((kind, stmt))
                 if len(found) > _MAX_STATEMENTS:
                     raise _NotUnderstoodError
-                name = stmt["func"] if kind == "CallStmt" else None
+                name: str = stmt["func"] if kind == "CallStmt" else ""
                 if name in self._functions and name not in seen:
                     seen.add(name)
                     if self._functions[name]["params"][:2] != [_INPUT, _DATA]:

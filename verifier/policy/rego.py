@@ -1,8 +1,8 @@
 """Rego policies on rego-cpp (the regopy package).
 
 A policy is compiled once for each query, set of ``data`` keys and text of reference values, and then only its input
-changes. Compiled programs are not shared between threads: each waits in a pool, is taken for one evaluation and put
-back, so there are as many as ever ran at the same time.
+changes, of which the engine is handed the members that the query can read. Compiled programs are not shared between
+threads: each waits in a pool, is taken for one evaluation and put back, so there are as many as ever ran at a time.
 
 What the engine bounds by itself: 10,000,000 statements and 512 levels of calls and of blocks per evaluation, beyond
 which there is no answer. That is seconds, not milliseconds; `verifier.policy.review` measures a policy before it is
@@ -16,12 +16,13 @@ import json
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from verifier.policy.engine import PolicyError
 from verifier.policy.native import Program
 from verifier.policy.native_input import NativeInput, json_text
 from verifier.policy.plan import check_plan
+from verifier.policy.reads import Wanted, input_reads, only
 from verifier.policy.source import DATA_MEMBER, check_source, with_data_in_input
 
 # How many variants (query, data keys, reference values) of one policy are kept.
@@ -36,7 +37,13 @@ query_reference_value(name) := data.reference[name]
 """
 
 _Variant = tuple[str, frozenset[str], str]
-_Pool = deque[Program]
+
+
+class _Pool(NamedTuple):
+    """Programs of one variant that nobody is running now, and what they read of the input."""
+
+    idle: deque[Program]
+    wanted: Wanted | None
 
 
 class RegoEngine:
@@ -80,20 +87,21 @@ class RegoPolicy:
                  reference_values: Mapping[str, Any] | str | None = None) -> Any:
         """See `verifier.policy.engine.CompiledPolicy`."""
         variant = (query, frozenset(data or ()), _reference_text(reference_values))
-        document = NativeInput(_with_data(input, data))
-        pool = self._pool(variant)
+        pool = self._pools.get(variant) or self._new_pool(variant)
+        document = NativeInput(only(_with_data(input, data), pool.wanted))
         try:
-            program = pool.pop()
+            program = pool.idle.pop()
         except IndexError:
             program = self._program(variant)
         value = program.run(document)
-        pool.append(program)  # only after an answer: a program that failed is not used again
+        pool.idle.append(program)  # only after an answer: a program that failed is not used again
         return value
 
-    def _pool(self, variant: _Variant) -> _Pool:
+    def _new_pool(self, variant: _Variant) -> _Pool:
+        program = self._program(variant)
+        pool = _Pool(deque([program]), input_reads(program.plan()))
         with self._lock:
-            pool = self._pools.setdefault(variant, deque())
-            self._pools.move_to_end(variant)
+            self._pools[variant] = pool
             while len(self._pools) > MAX_VARIANTS:
                 self._pools.popitem(last=False)
         return pool

@@ -141,7 +141,10 @@ def test_a_policy_that_fails_is_never_favourable(claims_of, appraise, name):
 
 @pytest.mark.parametrize("init_data", [{"a": b"bytes"}, {"a": "x" * 2_000_000}, {"a": "\ud800"}, {"a": [1.5] * 2000}])
 def test_input_that_no_policy_can_read_is_contraindicated(claims_of, appraise, init_data):
-    result = appraise(claims_of(), ReferenceValues(), {"default_cpu": ALL_GOOD}, init_data_claims=init_data)
+    text = ALL_GOOD + 'extensions := [{"name": "seen", "value": input.init_data_claims}]'
+    assert appraise(claims_of(), ReferenceValues(), {"default_cpu": text},
+                    init_data_claims={"a": 1}).status == "affirming"
+    result = appraise(claims_of(), ReferenceValues(), {"default_cpu": text}, init_data_claims=init_data)
     assert result.status == "contraindicated"
     assert result.explanation[0].id == "cpu0.policy.input"
 

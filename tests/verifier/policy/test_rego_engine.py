@@ -112,8 +112,12 @@ def test_input_beyond_the_bound_is_refused_before_it_is_evaluated(run, value):
 @pytest.mark.parametrize("number", [0.5, 2**64])
 def test_numbers_that_take_the_slow_way_come_in_small_inputs_only(run, number):
     assert run("x := count(input.v)", input={"v": [number, *range(900)]}) == 901
-    assert refusal(run, "x := 1", input={"v": [number, *range(1000)]}).id == "policy.input"
-    assert refusal(run, "x := 1", input={"v": [number, "a" * 32 * 1024]}).id == "policy.input"
+    assert refusal(run, "x := input.v", input={"v": [number, *range(1000)]}).id == "policy.input"
+    assert refusal(run, "x := input.v", input={"v": [number, "a" * 32 * 1024]}).id == "policy.input"
+
+
+def test_what_a_policy_does_not_read_never_reaches_the_engine(run):
+    assert run("x := input.v", input={"v": 1, "w": "a" * 2 * MAX_INPUT_BYTES, "z": b"bytes"}) == 1
 
 
 def test_data_changes_from_call_to_call_without_a_trace(run):
