@@ -275,7 +275,7 @@ def test_other_measurement_earns_a_token_and_no_secret(world):
     assert (record["kind"], record["outcome"], record["decision"]["allow"]) == ("release", "refused", False)
     attested = [r for r in world.records() if r["kind"] == "attestation"][-1]
     rules = {rule["id"]: rule["ok"] for rule in attested["decision"]["appraisal"]["cpu0"]["rules"]}
-    assert rules["executables.measured"] is False
+    assert rules["executables.mr_td"] is False
 
 
 def test_debug_guest_is_refused_whatever_the_policy_says(world, debug_image):

@@ -18,6 +18,7 @@ Wanted = dict[str | None, Any]
 _INPUT, _DATA = 0, 1
 _MAX_STATEMENTS = 20_000
 _MAX_DEPTH = 64
+_MAX_PATHS = 256  # that one local can hold
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]+\Z")
 
 _Path = tuple[str | None, ...]
@@ -104,11 +105,9 @@ class _Reads:
     def _hold(self, target: int, source: Any, step: _Path) -> bool:
         local = _local(source)
         came = {path + step for path in self._paths.get(local, ())} if local is not None else set()
-        if any(len(path) > _MAX_DEPTH for path in came):
-            raise _NotUnderstoodError
-        if target == _INPUT:
-            raise _NotUnderstoodError
         held = self._paths.setdefault(target, set())
+        if target == _INPUT or len(came | held) > _MAX_PATHS or any(len(path) > _MAX_DEPTH for path in came):
+            raise _NotUnderstoodError
         news = not came <= held
         held |= came
         return news

@@ -116,7 +116,7 @@ class RegoPolicy:
 def _documents(reference: str) -> str:
     try:
         values = json.loads(reference)
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
         raise PolicyError("policy.reference_values", "reference values are a JSON object")
