@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 from urllib.parse import unquote
@@ -53,6 +54,10 @@ class GuardedFlask(Flask):
             raise SetupError("web.access", f"the route {rule} declares no access class")
         self.access[endpoint] = access
         super().add_url_rule(rule, endpoint, view_func, provide_automatic_options=False, **options)
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Every view here is an ordinary function; Flask would look anew at each call."""
+        return func
 
 
 def guard(app: GuardedFlask, broker: Broker) -> None:

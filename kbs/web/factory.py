@@ -40,7 +40,8 @@ def _watch(app: GuardedFlask) -> None:
 
     @app.after_request
     def answered(response: Response) -> Response:
-        route = request.url_rule.rule if request.url_rule else "unknown"
+        rule = request.url_rule
+        route = rule.rule if rule else "unknown"
         seconds = time.perf_counter() - g.started
         metrics.REQUESTS.labels(route, str(response.status_code)).inc()
         metrics.SECONDS.labels(route).observe(seconds)

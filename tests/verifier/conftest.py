@@ -160,11 +160,12 @@ class IntelCase:
 
     @property
     def intel_collateral(self) -> IntelCollateral:
-        return IntelCollateral(**{**self.maker.collateral(self.tee), **self.collateral})
+        own = _collateral_of_the_first(self.tee) if self.maker is INTELS[0] else self.maker.collateral(self.tee)
+        return IntelCollateral(**{**own, **self.collateral})
 
     @property
     def trusted(self) -> Roots:
-        return Roots.only_software([INTELS[0].certificate("root"), *self.roots])
+        return _roots_beside_the_first(self.roots)
 
     def verdict(self, prepared: Prepared | None = None) -> Verdict:
         return verify(self.evidence, collateral=Collateral(intel=self.intel_collateral), roots=self.trusted, at=self.at,
@@ -172,6 +173,18 @@ class IntelCase:
 
 
 INTELS = tuple(SmallIntel.create(seed, at=AT) for seed in (b"the small Intel of tests", b"another of the same name"))
+
+
+@cache
+def _collateral_of_the_first(tee: Tee) -> dict[str, bytes]:
+    return INTELS[0].collateral(tee)
+
+
+@cache
+def _roots_beside_the_first(roots: tuple[bytes, ...]) -> Roots:
+    return Roots.only_software([INTELS[0].certificate("root"), *roots])
+
+
 INTEL_KINDS: dict[str, tuple[TdReport | EnclaveReport, int | None]] = {
     "tdx-v4": (TD_REPORT, None), "tdx-v5-td10": (TD_REPORT, 5), "tdx-v5-td15": (TD_REPORT_15, None),
     "tdx-v5-td15ex": (TD_REPORT_15_EXTENDED, None), "sgx-v3": (ENCLAVE_REPORT, None), "sgx-v4": (ENCLAVE_REPORT, 4),

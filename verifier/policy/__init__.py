@@ -9,7 +9,9 @@ here and for the release of secrets by the broker.
     rego.py       the adapter: Rego policies, compiled, pooled for threads
     native.py     the door to rego-cpp; native_input.py hands values through it
     source.py     Rego text as tokens: bounds before it is parsed, and what is read under `data`
-    builtins.py   the functions that a policy may call; plan.py finds what it does call
-    review.py     what an administrator should hear about a policy before it is stored; sandbox.py does it in a child
+    builtins.py   the functions that a policy may call
+    plan.py       what a compiled policy calls; reads.py: what it can read of its input
+    review.py     what an administrator should hear about a policy before it is stored; lint.py finds names that lead
+                  nowhere; sandbox.py runs it all in a child process
     defaults/     the policies that hold where the owner sets none; examples/ those that an owner must choose by name
 """

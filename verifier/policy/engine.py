@@ -9,12 +9,13 @@ from verifier.errors import SetupError
 
 
 class PolicyError(SetupError):
-    """A policy cannot be used, or did not come to an answer: the administrator's fault, never the attester's.
+    """A policy cannot be used, or did not come to an answer.
 
     ``id`` is one of ``policy.size``, ``policy.syntax``, ``policy.package``, ``policy.builtin``, ``policy.function``
     (the text), ``policy.input``, ``policy.reference_values``, ``policy.evaluation``, ``policy.result`` (a run),
-    ``policy.cost`` and ``policy.review`` (the check before it is stored). ``line`` is the line of the policy's text,
-    from 1; None where there is none.
+    ``policy.cost``, ``policy.review`` (the check before it is stored) and ``policy.engine`` (the engine itself). Only
+    ``policy.input`` may be a guest's doing. ``line`` is the line of the policy's text, from 1; None where there is
+    none.
     """
 
     def __init__(self, id: str, detail: str, *, expected: Any = None, got: Any = None, line: int | None = None) -> None:

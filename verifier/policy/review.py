@@ -24,6 +24,7 @@ from verifier.policy.source import check_source
 
 SAMPLES = ("tdx", "sgx", "snp", "sample")
 MAX_CPU_SECONDS = 0.05
+MAX_WARNINGS = 100
 
 _TRUST_CLAIMS = frozenset({"instance-identity", "configuration", "executables", "file-system", "hardware",
                            "runtime-opaque", "storage-opaque", "sourced-data"})
@@ -53,7 +54,7 @@ def _checked(kind: str, engine: PolicyEngine, source: str, registered: Collectio
     check_source(source)
     warnings = sandbox.review(kind, source, None if registered is None else sorted(registered))
     engine.compile(source, name=f"review of {kind}")
-    return warnings
+    return warnings[:MAX_WARNINGS]
 
 
 def review_attestation(engine: PolicyEngine, source: str, registered: Collection[str] | None = None) -> list[str]:

@@ -1,7 +1,7 @@
 """A policy that nobody has run yet, run in a child process with bounded time and memory.
 
-The native engine ends its process on some policies, and nothing in it bounds memory. The child has no environment, so a
-policy could learn nothing from it, and dies alone. Its memory is watched, not limited by the kernel: the engine's
+The native engine ends its process on some policies, and nothing in it bounds memory. The child's environment tells
+nothing of its parent's, and it dies alone. Its memory is watched, not limited by the kernel: the engine's
 allocator reserves far more address space than it ever uses, and does not start under a limit.
 """
 
@@ -23,6 +23,8 @@ MAX_MEMORY_BYTES = 512 * 1024 * 1024
 MAX_CPU_SECONDS = 10
 MAX_SECONDS = 60
 
+# What the child needs to start and to write its scratch files.
+_ENVIRONMENT = ("LD_LIBRARY_PATH", "TMPDIR")
 # The child looks for this package where its parent found it, and nowhere else.
 _CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from verifier.policy.sandbox import main; main()"
 
@@ -30,9 +32,10 @@ _CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from verifier
 def review(kind: str, source: str, registered: list[str] | None) -> list[str]:
     """The warnings of `verifier.policy.review` for ``source``, found in a child. Raises `PolicyError`."""
     order = json.dumps({"kind": kind, "source": source, "registered": registered})
+    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     try:
-        child = subprocess.run([sys.executable, "-I", "-c", _CHILD, json.dumps(sys.path)], input=order.encode(), env={},
-                               capture_output=True, timeout=MAX_SECONDS, check=False)
+        child = subprocess.run([sys.executable, "-I", "-c", _CHILD, json.dumps(sys.path)], input=order.encode(),
+                               env=environment, capture_output=True, timeout=MAX_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise PolicyError("policy.cost", "the policy takes too long", expected=f"<= {MAX_SECONDS} s") from None
     if child.returncode != 0:
@@ -42,12 +45,14 @@ def review(kind: str, source: str, registered: list[str] | None) -> list[str]:
 
 
 def _answer(output: bytes) -> list[str]:
-    answer = json.loads(output)
-    if "error" in answer:
-        error = answer["error"]
+    try:
+        answer = json.loads(output)
+        error, warnings = answer["error"], list(answer["warnings"])
+    except (ValueError, TypeError, KeyError):
+        raise PolicyError("policy.review", "the child that tried the policy gave no readable answer") from None
+    if error:
         raise PolicyError(error["id"], error["detail"], expected=error["expected"], got=error["got"],
                           line=error["line"])
-    warnings: list[str] = answer["warnings"]
     return warnings
 
 
@@ -57,7 +62,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
     Thread(target=_watch_memory, daemon=True).start()
     order = json.load(sys.stdin)
-    json.dump(_judged(order), sys.stdout)
+    json.dump({"error": None, "warnings": [], **_judged(order)}, sys.stdout)
 
 
 def _watch_memory() -> None:

@@ -40,7 +40,8 @@ class SampleRecipe:
         """Passes exactly when the roots were opened for sample evidence; there is nothing else to check."""
         context.trail.require("insecure", context.roots.insecure_sample, "sample evidence is unsigned",
                               expected="a configuration that lets it through by name")
-        # Nothing vouches for it, so nothing expires. launch_digest and platform_version are constants of the Confidential Containers sample verifier.
+        # launch_digest and platform_version are constants of the Confidential Containers sample verifier. Nothing
+        # vouches for any of it, so nothing expires.
         body = {**quote, "launch_digest": "abcde", "platform_version": {"major": 1, "minor": 4}, "debug": False}
         return Claims(tee=self.tee, body=body, endorsement={}, software=True, report_data=quote["report_data"],
                       init_data=b"", valid_until=ALWAYS.not_after, flags=("UNSIGNED",))

@@ -216,7 +216,9 @@ def test_trusted_signers_are_read_from_public_jwks(tmp_path: Path, keys: Keys) -
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", jwk(d="AA"), jwk(crv="P-384"), jwk(kty="oct"), jwk(alg="ES384"),
-                                     jwk(x="AA"), jwk(use="enc"), jwk() + b" " * 5000 + b"}"])
+                                     jwk(x="AA"), jwk(use="enc"), jwk() + b" " * 5000 + b"}"],
+                         ids=["empty", "no members", "private", "other curve", "other kind", "other algorithm",
+                              "short x", "other use", "too large"])
 def test_what_is_no_public_p256_jwk_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "signer.jwk").write_bytes(content)
     with pytest.raises(SetupError) as caught:

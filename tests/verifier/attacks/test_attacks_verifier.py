@@ -356,10 +356,9 @@ DEGENERATE = [0, 1, ORDER - 1, ORDER, ORDER + 1, (1 << 256) - 1]
 
 
 @each_kind
-@pytest.mark.parametrize(("r", "s"), list(itertools.product(DEGENERATE, DEGENERATE)))
-def test_v15_degenerate_signatures_are_refused(intel_case, kind, r, s):
-    case = intel_case(kind)
-    assert refusal(with_signature(case, pair(r, s))) == "quote.signature"
+def test_v15_degenerate_signatures_are_refused(intel_case, kind):
+    for r, s in itertools.product(DEGENERATE, DEGENERATE):
+        assert refusal(with_signature(intel_case(kind), pair(r, s))) == "quote.signature", (r, s)
 
 
 def test_v15_degenerate_signatures_of_qe_report_and_documents_are_refused(intel_case):

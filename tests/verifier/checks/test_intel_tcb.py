@@ -152,8 +152,8 @@ def test_components_zero_and_one_count_when_the_module_has_no_version(intel_case
     assert intel_case().says(tee_tcb_svn=bytes((6, 1, 8)) + bytes(13)).verdict().status == "UpToDate"
 
 
-@pytest.mark.parametrize("kind", ["tdx-v5-td15", "sgx-v3"])
-def test_levels_in_any_of_a_thousand_orders_give_one_answer(intel_case, kind):
+@pytest.mark.parametrize(("kind", "orders"), [("tdx-v5-td15", 1000), ("sgx-v3", 100)])
+def test_levels_in_any_of_a_thousand_orders_give_one_answer(intel_case, kind, orders):
     """First through the whole verifier, then on the parsed document."""
     case = intel_case(kind).on(components=(7, 7, 2, 2, 3, 0, 0, 3) + (0,) * 8, pce_svn=12)
     expected = case.verdict()
@@ -168,7 +168,7 @@ def test_levels_in_any_of_a_thousand_orders_give_one_answer(intel_case, kind):
         verdict = case.altered(tcb_info=lambda t: replace(t, document=shuffled)).verdict()
         assert (verdict.status, verdict.advisory_ids) == (expected.status, expected.advisory_ids)
     told = json.loads(case.maker.tcb_info(case.tee).text)
-    levels = {TcbInfo.from_json(json.dumps(shuffled(told)).encode()).levels for _ in range(1000)}
+    levels = {TcbInfo.from_json(json.dumps(shuffled(told)).encode()).levels for _ in range(orders)}
     assert len(levels) == 1
 
 

@@ -95,9 +95,11 @@ PROGRAMS = {name: program(text, _JUDGEMENT, reference=REFERENCE) for name, text 
 PROGRAMS["release"] = program(shipped("release"), "data.policy.allow", ("plugin",))
 WANTED = {name: input_reads(compiled.plan()) for name, compiled in PROGRAMS.items()}
 
-odd_values = st.none() | st.booleans() | st.integers(-5,
-                                                     5) | st.text(max_size=3) | st.just([]) | st.just({}) | st.lists(
-    st.dictionaries(st.sampled_from(["ear.status", "debug", "x"]), st.just("affirming"), max_size=2), max_size=2)
+# Made anew each time: what a document is given is itself altered further on.
+ODD_VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-5, 5), st.text(max_size=3), st.builds(list), st.builds(dict),
+    st.lists(st.dictionaries(st.sampled_from(["ear.status", "debug", "x"]), st.just("affirming"), max_size=2),
+             max_size=2))
 
 
 @st.composite
@@ -115,7 +117,7 @@ def documents(draw):
                 continue
             break
         if draw(st.booleans()):
-            holder[key] = draw(odd_values)
+            holder[key] = draw(ODD_VALUES)
         else:
             holder.pop(key, None)
     return document

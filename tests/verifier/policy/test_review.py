@@ -10,6 +10,7 @@ from verifier.policy.defaults import SHIPPED, example, shipped
 from verifier.policy.engine import PolicyError
 from verifier.policy.lint import ANY, lint
 from verifier.policy.review import (
+    MAX_WARNINGS,
     SAMPLES,
     check_attestation_policy,
     check_release_policy,
@@ -196,8 +197,19 @@ def test_a_policy_that_ends_its_process_ends_the_child_only(engine, monkeypatch)
 def test_the_child_sees_no_environment(engine, monkeypatch):
     monkeypatch.setenv("CANARY", "secret")
     monkeypatch.setattr("verifier.policy.sandbox._CHILD",
-                        "import json, os; print(json.dumps({'warnings': sorted(os.environ)}))")
+                        "import json, os; print(json.dumps({'error': None, 'warnings': sorted(os.environ)}))")
     assert "CANARY" not in check_attestation_policy(engine, shipped("tdx"))
+
+
+@pytest.mark.parametrize("answer", ["", "null", "[]", "{}", "{'warnings': []}", "not json"])
+def test_an_unreadable_answer_is_a_refusal(engine, monkeypatch, answer):
+    monkeypatch.setattr("verifier.policy.sandbox._CHILD", f"print({answer!r})")
+    assert refusal(check_attestation_policy, engine, shipped("tdx")).id == "policy.review"
+
+
+def test_warnings_are_bounded(engine):
+    many = CLAIMS + "".join(f"lonely{number} := 1\n" for number in range(MAX_WARNINGS + 50))
+    assert len(check_attestation_policy(engine, many)) == MAX_WARNINGS
 
 
 def test_a_policy_that_never_ends_is_cut_off(engine, monkeypatch):

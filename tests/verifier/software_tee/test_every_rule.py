@@ -96,8 +96,14 @@ def link(wrong: EcKey | RsaKey, odd: EcKey | RsaKey, *, leaf: bool) -> dict[str,
         "ca": lambda c: c.changed(x509.basic_constraints(ca=leaf)),
         "key_usage": lambda c: c.changed(x509.key_usage(x509.KEY_CERT_SIGN if leaf else x509.CRL_SIGN)),
         "signature.algorithm": lambda c: replace(c, signer=odd),
+        "signature.identifier": lambda c: replace(c, mutate=lambda tbs: other_algorithm(tbs, c.signer.algorithm)),
         "signature": lambda c: replace(c, signer=wrong),
     }
+
+
+def other_algorithm(tbs: bytes, algorithm: bytes) -> bytes:
+    """The signed part names an algorithm that differs in its last bit from the one beside the signature."""
+    return tbs.replace(algorithm, algorithm[:-1] + bytes((algorithm[-1] ^ 1,)), 1)
 
 
 def crl(wrong: EcKey | RsaKey, odd: EcKey | RsaKey) -> dict[str, Alteration[RevocationList]]:
@@ -199,6 +205,11 @@ def tdx_rules() -> dict[str, World]:
     world |= each("tcb_info.issuer_chain.leaf", link(*by_root, leaf=True), lambda a: altered(tcb_signing=a))
     world |= each("qe_identity.issuer_chain.leaf", link(*by_root, leaf=True),
                   lambda a: qe_signed_by(INTEL.altered(tcb_signing=a)))
+    profile = {"profile": lambda c: c.without(x509.SUBJECT_KEY_IDENTIFIER)}
+    world |= each("pck_chain.leaf", profile, lambda a: altered(pck=a))
+    world |= each("pck_chain.intermediate", profile, lambda a: altered(platform_ca=a))
+    world |= each("tcb_info.issuer_chain.leaf", profile, lambda a: altered(tcb_signing=a))
+    world |= each("qe_identity.issuer_chain.leaf", profile, lambda a: qe_signed_by(INTEL.altered(tcb_signing=a)))
     world |= each("root_ca_crl", crl(*by_root), lambda a: altered(root_crl=a))
     world |= each("pck_crl", crl(*by_ca), lambda a: altered(pck_crl=a))
     return world
@@ -307,6 +318,7 @@ SNP_OUT_OF_REACH = {
     "chain.ask.path_length": "no CA follows, and any length allows that",
     "chain.ark.issuer": "a configured root signs itself, or it is not configured",
     "chain.ark.signature": "as above",
+    "chain.ark.signature.identifier": "as above: it would not verify itself with two algorithms",
     "chain.ark.key": "as above: with another kind of key the algorithm is refused first",
     "report.reported_tcb.reserved": "the certificate's reserved SPLs are compared with it before",
     "endorsement.validity": "each certificate and list is refused under its own name first",
