@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import verifier.policy.native  # isort: skip # noqa: F401 - before numpy, see there
+
 import json
 import os
 from dataclasses import dataclass

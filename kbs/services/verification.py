@@ -160,7 +160,7 @@ def _write(check: Check) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(told, order="sorted"))
 
 
-_written = lru_cache(maxsize=2048, typed=True)(_write)
+_written = lru_cache(maxsize=2048)(_write)
 
 
 def _hashable(check: Check) -> bool:

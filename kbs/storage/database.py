@@ -9,6 +9,7 @@ and errors of the driver leave here as `StorageError` without the values.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,6 +19,7 @@ from sqlalchemy import Connection, Engine, Executable, create_engine, event, ins
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import Table
 
 from kbs.errors import SetupError, StorageError
@@ -72,6 +74,7 @@ class Database:
         self._faults = (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error)
         self._turn = Turn(_turn_file(self._engine.url)) if self.is_sqlite else None
         self._here = threading.local()
+        self._idle: deque[Any] = deque()
         self._compiled: dict[Executable, tuple[str, Mapping[str, Any], tuple[str, ...] | None]] = {}
 
     @contextmanager
@@ -143,6 +146,8 @@ class Database:
 
     def close(self) -> None:
         """Close every pooled connection."""
+        while self._idle:
+            self._idle.pop().close()
         self._engine.dispose()
         if self._turn is not None:
             self._turn.close()
@@ -150,11 +155,31 @@ class Database:
     @contextmanager
     def _connection(self) -> Iterator[Any]:
         """A pooled connection of the driver's own kind."""
-        pooled = self._engine.raw_connection()
+        if not self.is_sqlite:
+            pooled = self._engine.raw_connection()
+            try:
+                yield pooled.driver_connection
+            finally:
+                pooled.close()
+            return
+        # A file's connections need no reviving and leave no transaction open: keeping them is a list.
         try:
-            yield pooled.driver_connection
-        finally:
-            pooled.close()
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._opened()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+
+    def _opened(self) -> Any:
+        """A new connection to the file, tuned, which nobody else keeps."""
+        pooled = self._engine.raw_connection()
+        connection = pooled.driver_connection
+        pooled.detach()
+        return connection
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -189,16 +214,16 @@ def _turn_file(url: URL) -> Path | None:
 
 
 def _engine(url: URL, durability: Durability, pool_size: int) -> Engine:
-    is_sqlite = url.drivername == "sqlite"
-    arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False} if is_sqlite else {}
+    if url.drivername == "sqlite":
+        engine = create_engine(url, hide_parameters=True, poolclass=NullPool,
+                               connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+        _tune_sqlite(engine, durability)
+        return engine
     try:
-        engine = create_engine(url, hide_parameters=True, pool_size=pool_size, max_overflow=pool_size,
-                               pool_pre_ping=not is_sqlite, connect_args=arguments)
+        return create_engine(url, hide_parameters=True, pool_size=pool_size, max_overflow=pool_size,
+                             pool_pre_ping=True)
     except ModuleNotFoundError:
         raise SetupError("storage.driver", "PostgreSQL needs psycopg: pip install 'attestkit[postgres]'") from None
-    if is_sqlite:
-        _tune_sqlite(engine, durability)
-    return engine
 
 
 def _tune_sqlite(engine: Engine, durability: Durability) -> None:

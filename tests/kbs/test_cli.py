@@ -381,7 +381,7 @@ def test_sigterm_lets_what_is_in_flight_finish(serve):
         time.sleep(0.5)
         assert server.process.poll() is None
         connection.sendall(body[10:])
-        answer = connection.recv(65536)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 200")
     assert b'"nonce"' in answer
     assert server.process.wait(30) == 0

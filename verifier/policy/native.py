@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from verifier.policy.engine import PolicyError
 
+if TYPE_CHECKING:
+    from verifier.policy.native_input import NativeInput
+
+# The engine brings an allocator of its own, which the C++ library must meet before any other: where that library is
+# loaded already (by numpy, by grpc), memory taken by one is given back to the other, and the process ends.
+_MAPS = Path("/proc/self/maps")
+if "regopy" not in sys.modules and _MAPS.exists() and "libstdc++.so" in _MAPS.read_text("utf-8", "replace"):
+    raise PolicyError("policy.engine", "the policy engine must be loaded before numpy, grpc and the like: import "
+                      "verifier.policy.native first")
 try:
     from regopy import Node, NodeKind, RegoError
     from regopy import rego_shared as rego
 except OSError as error:  # its shared library is there and one that it needs is not
     raise PolicyError("policy.engine", f"the policy engine cannot be loaded: {error}. On Debian: apt-get install "
                       "libatomic1") from None
-
-from verifier.policy.native_input import NativeInput
 
 _RESULT = "result"
 _ERROR_OFFSET = re.compile(r"\(error [^|()]*\|(\d+)\|")

@@ -18,9 +18,8 @@ from collections.abc import Mapping
 from json.encoder import encode_basestring
 from typing import Any
 
-from regopy import rego_shared
-
 from verifier.policy.engine import PolicyError
+from verifier.policy.native import rego as rego_shared
 
 MAX_INPUT_BYTES = 1024 * 1024
 MAX_DEPTH = 64

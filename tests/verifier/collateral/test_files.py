@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -138,24 +135,6 @@ def test_a_folder_that_may_not_be_read_is_an_error_of_ours(tmp_path, monkeypatch
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     assert refusal(tmp_path) == "files.read"
-
-
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None,
-                    reason="needs root and the command setpriv (util-linux) to become nobody")
-def test_a_folder_that_really_may_not_be_read(tmp_path):
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o700)
-    code = ("import sys; sys.path[:0] = sys.argv[2:]\nfrom verifier.collateral.files import load\n"
-            "from verifier.errors import SetupError\ntry:\n    load([sys.argv[1]])\n"
-            "except SetupError as error:\n    print(error.id)")
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent != Path("/") and parent.stat().st_uid == os.geteuid() and parent.is_relative_to("/tmp"):
-            parent.chmod(0o755)
-    done = subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-c", code, str(locked),
-                           *sys.path], capture_output=True, text=True, check=False, cwd="/")
-    if done.returncode != 0:
-        pytest.skip("this Python cannot be run by nobody")
-    assert done.stdout == "files.read\n"
 
 
 def test_sets_stand_side_by_side_and_loose_pieces_fill_their_gaps():
