@@ -33,6 +33,8 @@ except OSError as error:  # its shared library is there and one that it needs is
     raise PolicyError("policy.engine", f"the policy engine cannot be loaded: {error}. On Debian: apt-get install "
                       "libatomic1") from None
 
+__all__ = ["Program", "rego"]
+
 _RESULT = "result"
 _ERROR_OFFSET = re.compile(r"\(error [^|()]*\|(\d+)\|")
 _ERROR_MESSAGE = re.compile(r"\(errormsg \d+:([^()\n]*)\)")
