@@ -135,8 +135,9 @@ class Reloading(Generic[V]):
         self._seen = seen
         try:
             self._value = self._load()
-        except (KbsError, VerifierError) as error:
-            _LOG.error("what changed on disk is not usable, the former stays in force", extra={"error": error.id})
+        except (KbsError, VerifierError, OSError) as error:
+            told = getattr(error, "id", type(error).__name__)
+            _LOG.error("what changed on disk is not usable, the former stays in force", extra={"error": told})
 
     def _state(self) -> tuple[tuple[str, int, int, int], ...]:
         """Every file with its identity, size and time of change."""

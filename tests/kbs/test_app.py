@@ -15,7 +15,9 @@ from joserfc import jwk as jose_jwk
 from joserfc import jwt as jose_jwt
 from sqlalchemy import text
 
+from kbs.config import Token, Trust
 from kbs.errors import SetupError, StorageError
+from kbs.protocol.runtime_data import report_data_for, workload_digest
 
 SECRET = b"canary-secret-5d1c93"
 RESOURCE = "/kbs/v0/resource/default/key/one"
@@ -256,8 +258,6 @@ def test_nonce_in_another_spelling_is_refused(world):
 
 
 def test_evidence_over_workload_data_opens_no_handshake(world):
-    from kbs.protocol.runtime_data import report_data_for, workload_digest
-
     guest = world.guest()
     guest.auth()
     data = json.dumps({"nonce": guest.nonce, "tee-pubkey": guest.jwk}).encode()
@@ -310,8 +310,6 @@ def test_out_of_date_tcb_is_denied(make_world, software_tee, tmp_path):
 
 
 def test_software_evidence_is_refused_where_only_makers_are_trusted(world):
-    from kbs.config import Trust
-
     collateral = world.config.trust.collateral
     hardware_only = world.restart(trust=Trust(collateral=collateral))
     guest = hardware_only.guest()
@@ -336,8 +334,6 @@ def test_software_evidence_is_never_affirmed_by_the_default_policies(make_world)
 
 
 def test_missing_collateral_decides_nothing_and_says_so(make_world):
-    from kbs.config import Trust
-
     world = make_world()
     bare = world.restart(trust=Trust(software_roots=world.config.trust.software_roots))
     guest = bare.guest()
@@ -621,8 +617,6 @@ def test_revoked_token_is_refused_everywhere(world):
 
 
 def test_token_of_another_audience_is_refused(world):
-    from kbs.config import Token
-
     other = world.restart(token=Token(audience="https://elsewhere"))
     guest = other.guest()
     guest.handshake()

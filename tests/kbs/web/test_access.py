@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from flask import Blueprint
 
+from kbs.config import Admin
 from kbs.errors import SetupError
 from kbs.web.access import Access, GuardedFlask
 
@@ -117,8 +118,6 @@ def test_headers_that_claim_an_identity_are_not_believed(world, header):
 
 
 def test_role_reaches_as_far_as_its_pattern(world):
-    from kbs.config import Admin
-
     narrow = world.restart(admin=Admin(roles={"policies": "^/kbs/v0/(resource|attestation)-policy$",
                                               "one": "^/kbs/v0/resource/default/key/one$"}))
     assert narrow.admin("GET", "/kbs/v0/resource-policy", role="policies").status_code == 200
