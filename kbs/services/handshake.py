@@ -20,7 +20,7 @@ from kbs import metrics
 from kbs.audit.record import AuditLog, Kind
 from kbs.errors import KbsError, SessionInvalid, StorageError
 from kbs.protocol import messages
-from kbs.services import verification
+from kbs.services import trees, verification
 from kbs.services.decisions import Case, Refused, as_kbs_error, thumbprint
 from kbs.services.init_data_claims import init_data_claims
 from kbs.services.shelf import Shelf
@@ -130,12 +130,12 @@ class Handshake:
         tee = self.verification.admit(challenge.tee)
         parts = self.verification.prepare(tee, challenge.nonce, message, document)
         submodules = self.verification.judge(parts, at)
-        case.decision["verification"] = verification.told(submodules)
+        case.decision["verification"] = trees.of_verdicts(submodules)
         claims = verification.accepted(submodules)
         runtime = {"nonce": message.runtime_data.nonce, "tee-pubkey": dict(message.runtime_data.tee_pubkey)}
         result = self.shelf.in_force().appraiser.appraise(
             claims, runtime_data=runtime, init_data_claims=init_data_claims(document) if document else None, at=at)
-        case.decision["appraisal"] = _told(result)
+        case.decision["appraisal"] = trees.of_result(result)
         return self._token(case, result, message.runtime_data.nonce, at)
 
     def _token(self, case: Case, result: AttestationResult, nonce: str, at: int) -> str:
@@ -156,11 +156,3 @@ class Handshake:
             record = self.audit.append(case.entry(error), at)
         metrics.ATTESTATIONS.labels(challenge.tee if challenge else "unknown", "refused").inc()
         return Refused(error, record.reference)
-
-
-def _told(result: AttestationResult) -> dict[str, object]:
-    return {part.name: {
-        "tee": part.tee, "status": part.status, "software": part.software, "vector": part.vector.to_dict(),
-        "policy": part.policy_id, "policy_digest": part.policy_digest,
-        "rules": verification.told_checks(part.explanation),
-    } for part in result.submods}

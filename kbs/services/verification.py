@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-import msgspec
-
-from kbs.audit.record import plain
 from kbs.errors import AttestationRefused, KbsError, MalformedRequest, UndecidableEvidence, UnsupportedTee
 from kbs.protocol import init_data, messages, tee_pubkey
 from kbs.protocol.init_data import InitData
@@ -28,7 +24,6 @@ from verifier.errors import EvidenceError
 from verifier.evidence import Binding, Evidence, Tee
 from verifier.formats.coco_evidence import evidence_from_json
 from verifier.results.verdict import Verdict
-from verifier.trail import Check
 from verifier.verify import Verifier
 
 # Every TEE that has a recipe is a processor's.
@@ -38,7 +33,6 @@ SUBMODULE_CLASS = "cpu"
 # outdated TCB or one of these objections may pass is the attestation policy's to say; the shipped ones say no.
 LEFT_TO_POLICY = ("MIGRATABLE", "MIGRATE_MA_ALLOWED", "MRSERVICETD_NONZERO", "SEPT_VE_DISABLE_NOT_SET", "VMPL1",
                   "VMPL2", "VMPL3", "VMPL_HOST", "SGX_PROVISION_KEY", "SGX_EINIT_TOKEN_KEY", "UNSIGNED")
-_EXACT = frozenset((str, bytes, type(None)))
 EXPECTATIONS = Expectations(accepted_statuses=ACCEPTABLE_STATUSES, allowed_flags=LEFT_TO_POLICY)
 
 
@@ -136,33 +130,3 @@ def _refusal(verdict: Verdict) -> KbsError | None:
         return UndecidableEvidence(cause.id if cause else "attestation.undecided", "the evidence could not be judged")
     cause_id = verdict.error.id if verdict.error else next((c.id for c in verdict.mismatches), "attestation.refused")
     return AttestationRefused(cause_id, "the evidence was judged and refused")
-
-
-def told(submodules: Sequence[Submodule]) -> Mapping[str, Any]:
-    """The verdicts for the audit log: every check that was made, by submodule."""
-    return {s.name: {
-        "tee": s.verdict.tee, "authentic": s.verdict.authentic, "accepted": s.verdict.accepted,
-        "status": s.verdict.status, "advisory_ids": s.verdict.advisory_ids, "flags": s.verdict.flags,
-        "checks": told_checks(s.verdict.checks),
-        "error": {"id": s.verdict.error.id, "detail": s.verdict.error.detail} if s.verdict.error else None,
-    } for s in submodules}
-
-
-def told_checks(checks: Iterable[Check]) -> list[msgspec.Raw]:
-    """Checks as the audit log writes them. Most are the same from quote to quote, and are written out once."""
-    return [_written(check) if _hashable(check) else _write(check) for check in checks]
-
-
-def _write(check: Check) -> msgspec.Raw:
-    """A check without what says nothing: the expected value of one that held is the one that was found."""
-    told = {name: plain(value) for name, value in check._asdict().items()
-            if value is not None and not (name == "expected" and check.ok and value == check.got)}
-    return msgspec.Raw(msgspec.json.encode(told, order="sorted"))
-
-
-_written = lru_cache(maxsize=2048)(_write)
-
-
-def _hashable(check: Check) -> bool:
-    """Whether equal checks are written equally: texts and byte strings are, while 1 equals True."""
-    return type(check.expected) in _EXACT and type(check.got) in _EXACT

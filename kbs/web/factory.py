@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import cache
 
 from flask import Response, g, request
+from prometheus_client import Counter, Histogram
 
 from kbs import metrics
 from kbs.services.broker import Broker
@@ -31,6 +33,12 @@ def create_web(broker: Broker, *, url: str, secure_cookies: bool, buckets: Bucke
     return app
 
 
+@cache
+def _counters(route: str, status: int) -> tuple[Counter, Histogram]:
+    """Routes and statuses are few, and looking counters up by their labels is not free."""
+    return metrics.REQUESTS.labels(route, str(status)), metrics.SECONDS.labels(route)
+
+
 def _watch(app: GuardedFlask) -> None:
     """Time, count and log every request, and keep every answer out of caches."""
 
@@ -43,8 +51,9 @@ def _watch(app: GuardedFlask) -> None:
         rule = request.url_rule
         route = rule.rule if rule else "unknown"
         seconds = time.perf_counter() - g.started
-        metrics.REQUESTS.labels(route, str(response.status_code)).inc()
-        metrics.SECONDS.labels(route).observe(seconds)
+        requests, timer = _counters(route, response.status_code)
+        requests.inc()
+        timer.observe(seconds)
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         _LOG.info("request", extra={"method": request.method, "route": route, "status": response.status_code,
