@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -28,6 +29,8 @@ MIN_RSA_EXPONENT, MAX_RSA_EXPONENT = 65537, 2**32 - 1
 CURVES: dict[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+_BY_NAME = {curve.name: curve for curve in CURVES.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,18 @@ def ec_point(numbers: ec.EllipticCurvePublicNumbers) -> dict[str, str]:
 def parse_ec_point(jwk: Mapping[str, str], curve: ec.EllipticCurve) -> ec.EllipticCurvePublicKey:
     """The point (``x``, ``y``), which must lie on ``curve``; infinity cannot be written. Raises `MalformedRequest`."""
     size = (curve.key_size + 7) // 8
-    x, y = (int.from_bytes(_octets(jwk, member, size), "big") for member in ("x", "y"))
+    x, y = (_octets(jwk, member, size) for member in ("x", "y"))
     try:
-        return ec.EllipticCurvePublicNumbers(x, y, curve).public_key()
+        return _point(x, y, curve.name)
     except (ValueError, UnsupportedAlgorithm):
         raise _malformed("x", "the point is not on the curve", expected=curve.name) from None
+
+
+@lru_cache(maxsize=1024)
+def _point(x: bytes, y: bytes, curve: str) -> ec.EllipticCurvePublicKey:
+    """A handshake comes upon its key three times, and finding out that a point is on the curve takes a while."""
+    return ec.EllipticCurvePublicNumbers(int.from_bytes(x, "big"), int.from_bytes(y, "big"),
+                                         _BY_NAME[curve]).public_key()
 
 
 def _parse_ec(jwk: Mapping[str, str]) -> TeePublicKey:

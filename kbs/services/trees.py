@@ -6,7 +6,8 @@ the trust that was prepared. Each is written out once and remembered by identity
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -18,8 +19,10 @@ from verifier.trail import Check
 
 MAX_KEPT = 8192
 
-# A check is held beside its text, so no other object can have its id while the entry stands.
-_kept: dict[int, tuple[Check, bytes]] = {}
+# By identity. A check is held as long as its text is, so no other object can have its id meanwhile.
+_texts: dict[int, bytes] = {}
+_held: list[Check] = []
+_lock = Lock()
 
 
 def of_verdicts(submodules: Sequence[Submodule]) -> dict[str, Any]:
@@ -40,19 +43,21 @@ def of_result(result: AttestationResult) -> dict[str, Any]:
     } for part in result.submods}
 
 
-def of_checks(checks: Iterable[Check]) -> msgspec.Raw:
+def of_checks(checks: Sequence[Check]) -> msgspec.Raw:
     """A JSON list, already written out."""
-    return msgspec.Raw(b"[" + b",".join(map(_written, checks)) + b"]")
+    texts = list(map(_texts.get, map(id, checks)))
+    return msgspec.Raw(b"[" + b",".join(text or _written(check) for text, check in zip(texts, checks, strict=True))
+                       + b"]")
 
 
 def _written(check: Check) -> bytes:
-    kept = _kept.get(id(check))
-    if kept is not None and kept[0] is check:
-        return kept[1]
-    if len(_kept) >= MAX_KEPT:
-        _kept.clear()
     text = _write(check)
-    _kept[id(check)] = check, text
+    with _lock:
+        if len(_held) >= MAX_KEPT:
+            _texts.clear()
+            _held.clear()
+        _held.append(check)
+        _texts[id(check)] = text
     return text
 
 

@@ -23,6 +23,7 @@ from verifier.endorsements.collateral import Collateral
 from verifier.errors import EvidenceError
 from verifier.evidence import Binding, Evidence, Tee
 from verifier.formats.coco_evidence import evidence_from_json
+from verifier.policy.defaults import SHIPPED
 from verifier.results.verdict import Verdict
 from verifier.verify import Verifier
 
@@ -66,8 +67,8 @@ class Verification:
         self._insecure_sample_tee = insecure_sample_tee
 
     def admit(self, name: str) -> Tee:
-        """The TEE of that name. Raises `UnsupportedTee` for one without a recipe, or not admitted."""
-        admitted = [tee for tee in Tee if tee is not Tee.SAMPLE or self._insecure_sample_tee]
+        """The TEE of that name. Raises `UnsupportedTee` for one that no shipped policy appraises, or not admitted."""
+        admitted = [tee for tee in Tee if tee in SHIPPED and (tee is not Tee.SAMPLE or self._insecure_sample_tee)]
         if name not in admitted:
             raise UnsupportedTee("attestation.tee", "this kind of TEE is not verified here",
                                  expected=", ".join(admitted), got=name[:32])
@@ -85,8 +86,8 @@ class Verification:
         primary = primary_digest(runtime.nonce, runtime.tee_pubkey, evidence.additional_evidence)
         bound = document.field_for(tee) if document else None
         parts = [_part(f"{SUBMODULE_CLASS}0", tee, evidence.primary_evidence, primary, bound)]
-        device = device_digest(runtime.nonce, runtime.tee_pubkey)
         others = messages.decode_additional_evidence(evidence.additional_evidence)
+        device = device_digest(runtime.nonce, runtime.tee_pubkey) if others else b""
         numbers = Counter({SUBMODULE_CLASS: 1})
         for name, value in others.items():
             parts.append(_part(f"{SUBMODULE_CLASS}{numbers[SUBMODULE_CLASS]}", self.admit(name), value, device, None))

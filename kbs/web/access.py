@@ -13,7 +13,8 @@ from enum import Enum
 from typing import Any
 from urllib.parse import unquote
 
-from flask import Flask, Response, abort, g, request
+from flask import Flask, Request, Response, abort, g, request
+from werkzeug.routing import MapAdapter
 
 from kbs.config import is_loopback
 from kbs.errors import SetupError
@@ -54,6 +55,14 @@ class GuardedFlask(Flask):
             raise SetupError("web.access", f"the route {rule} declares no access class")
         self.access[endpoint] = access
         super().add_url_rule(rule, endpoint, view_func, provide_automatic_options=False, **options)
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Routes depend on method and path alone: which host was asked for is nobody's business here."""
+        if request is None:
+            return None
+        environ = request.environ
+        path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+        return MapAdapter(self.url_map, "kbs", "/", "", environ["wsgi.url_scheme"], path, environ["REQUEST_METHOD"])
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Every view here is an ordinary function; Flask would look anew at each call."""

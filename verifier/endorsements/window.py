@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -30,6 +31,7 @@ def unix(moment: datetime) -> int:
     return int(moment.timestamp())
 
 
+@lru_cache(maxsize=1024)
 def rfc3339(moment: int) -> str:
     """Unix seconds as RFC 3339 in UTC; before 1970 its first second, beyond year 9999 its last."""
     shown = min(max(moment, ALWAYS.not_before), ALWAYS.not_after)

@@ -4,6 +4,9 @@ A policy is compiled once for each query, set of ``data`` keys and text of refer
 changes, of which the engine is handed the members that the query can read. Compiled programs are not shared between
 threads: each waits in a pool, is taken for one evaluation and put back, so there are as many as ever ran at a time.
 
+A policy is a function: no clock, no random, nothing from outside. What it answered to the members it reads is therefore
+kept, under the digest of their text, and given again to the next input that does not differ in them.
+
 What the engine bounds by itself: 10,000,000 statements and 512 levels of calls and of blocks per evaluation, beyond
 which there is no answer. That is seconds, not milliseconds; `verifier.policy.review` measures a policy before it is
 stored.
@@ -18,6 +21,7 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Any, NamedTuple
 
+from verifier.policy.answers import MAX_ANSWERS, Answers
 from verifier.policy.engine import PolicyError
 from verifier.policy.native import Program
 from verifier.policy.native_input import NativeInput, json_text
@@ -40,16 +44,21 @@ _Variant = tuple[str, frozenset[str], str]
 
 
 class _Pool(NamedTuple):
-    """Programs of one variant that nobody is running now, and what they read of the input."""
+    """Programs of one variant that nobody is running now, what they read of the input, and what they answered."""
 
     idle: deque[Program]
     wanted: Wanted | None
+    answers: Answers
 
 
 class RegoEngine:
-    """Compiles Rego policies, and keeps those it compiled. Safe to share between threads."""
+    """Compiles Rego policies, and keeps those it compiled. Safe to share between threads.
 
-    def __init__(self) -> None:
+    answers: how many answers are kept of each query of a policy; with 0 every evaluation runs the policy.
+    """
+
+    def __init__(self, answers: int = MAX_ANSWERS) -> None:
+        self._answers = answers
         self._kept: OrderedDict[tuple[str, bytes], RegoPolicy] = OrderedDict()
         self._lock = Lock()
 
@@ -61,7 +70,7 @@ class RegoEngine:
         if kept is not None:
             return kept
         check_source(source)
-        policy = RegoPolicy(source, name=name, digest=key[1])
+        policy = RegoPolicy(source, name=name, digest=key[1], answers=self._answers)
         with self._lock:
             self._kept[key] = policy
             while len(self._kept) > MAX_POLICIES:
@@ -72,7 +81,8 @@ class RegoEngine:
 class RegoPolicy:
     """One compiled policy; made by `RegoEngine.compile`."""
 
-    def __init__(self, source: str, *, name: str, digest: bytes) -> None:
+    def __init__(self, source: str, *, name: str, digest: bytes, answers: int) -> None:
+        self._answers = answers
         self.name = name
         self.digest = digest
         self._source = source
@@ -88,7 +98,11 @@ class RegoPolicy:
         """See `verifier.policy.engine.CompiledPolicy`."""
         variant = (query, frozenset(data or ()), _reference_text(reference_values))
         pool = self._pools.get(variant) or self._new_pool(variant)
-        document = NativeInput(only(_with_data(input, data), pool.wanted))
+        read = only(_with_data(input, data), pool.wanted)
+        return pool.answers.of(read, lambda: self._run(pool, variant, read))
+
+    def _run(self, pool: _Pool, variant: _Variant, read: Any) -> Any:
+        document = NativeInput(read)
         try:
             program = pool.idle.pop()
         except IndexError:
@@ -99,7 +113,7 @@ class RegoPolicy:
 
     def _new_pool(self, variant: _Variant) -> _Pool:
         program = self._program(variant)
-        pool = _Pool(deque([program]), input_reads(program.plan()))
+        pool = _Pool(deque([program]), input_reads(program.plan()), Answers(self._answers))
         with self._lock:
             self._pools[variant] = pool
             while len(self._pools) > MAX_VARIANTS:
