@@ -43,6 +43,7 @@ class Kind(StrEnum):
     ATTESTATION = "attestation"
     RELEASE = "release"
     ADMIN = "admin"
+    TRUST = "trust"
 
 
 class Outcome(StrEnum):
@@ -134,6 +135,9 @@ class AuditLog(Protocol):
 
     def records(self, first: int = 1) -> Iterator[Record]:
         """Every record from number ``first`` on, in order, unchecked."""
+
+    def of_kind(self, kind: Kind) -> Iterator[Record]:
+        """Every record of one kind, in order, unchecked."""
 
     def last(self, count: int) -> tuple[Record, ...]:
         """The newest ``count`` records, oldest of them first, unchecked."""

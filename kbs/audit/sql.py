@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import Executable, bindparam, insert, select, update
 
-from kbs.audit.record import GENESIS, Entry, Head, Record, next_record
+from kbs.audit.record import GENESIS, Entry, Head, Kind, Record, next_record
 from kbs.errors import Conflict, StorageError
 from kbs.storage.database import Database
 from kbs.storage.schema import AUDIT_HEAD, AUDIT_RECORD
@@ -27,6 +27,8 @@ _MOVE_HEAD = update(AUDIT_HEAD).where(AUDIT_HEAD.c.id == 1).values(
     count=bindparam("n"), hash=bindparam("h"), mac=bindparam("m"))
 _FROM = (select(*_ROW).where(AUDIT_RECORD.c.seq >= bindparam("first")).order_by(AUDIT_RECORD.c.seq)
          .limit(_CHUNK))
+_OF_KIND = (select(*_ROW).where(AUDIT_RECORD.c.kind == bindparam("kind"), AUDIT_RECORD.c.seq >= bindparam("first"))
+            .order_by(AUDIT_RECORD.c.seq).limit(_CHUNK))
 _LAST = select(*_ROW).order_by(AUDIT_RECORD.c.seq.desc()).limit(bindparam("n"))
 
 
@@ -64,9 +66,16 @@ class SqlAuditLog:
 
     def records(self, first: int = 1) -> Iterator[Record]:
         """See `AuditLog.records`."""
+        return self._chunks(_FROM, {}, first)
+
+    def of_kind(self, kind: Kind) -> Iterator[Record]:
+        """See `AuditLog.of_kind`."""
+        return self._chunks(_OF_KIND, {"kind": kind.value}, 1)
+
+    def _chunks(self, statement: Executable, values: dict[str, Any], first: int) -> Iterator[Record]:
         while True:
             with self._database.reading() as link:
-                rows = link.all(_FROM, {"first": first})
+                rows = link.all(statement, {**values, "first": first})
             yield from map(_record, rows)
             if len(rows) < _CHUNK:
                 return

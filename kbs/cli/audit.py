@@ -29,7 +29,8 @@ def audit() -> None:
 
 @audit.command("list")
 @click.option("--last", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many records.")
-@click.option("--kind", type=click.Choice(["attestation", "release", "admin"]), help="Only these, among the last.")
+@click.option("--kind", type=click.Choice(["attestation", "release", "admin", "trust"]),
+              help="Only these, among the last.")
 @click.option("--outcome", type=click.Choice(["allowed", "refused", "failed"]), help="Only these, among the last.")
 @click.option("--reference", metavar="REF", help="The record that a refused guest was told, with its whole tree.")
 @click.option("--head", "head", is_flag=True, help="Only where the log stands: note the hash elsewhere, and give it to "
@@ -143,5 +144,5 @@ def _one(rows: list[dict[str, Any]], reference: str) -> None:
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
     subject = record["subject"]
-    what = subject.get("resource") or subject.get("tee") or subject.get("action")
+    what = next((subject[name] for name in ("resource", "tee", "action", "digest") if subject.get(name)), None)
     return {**record, "at": moment(record["at"]), "what": what}

@@ -48,7 +48,7 @@ def _application(settings: Config) -> Any:
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # nobody prints these
-    logging._srcfile = None  # type: ignore[attr-defined] # nor where a line was logged from
+    logging._srcfile = None  # nor where a line was logged from
     return application
 
 

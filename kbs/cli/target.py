@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from kbs.audit.established import whole
 from kbs.config import Config, load
 from kbs.errors import (
     AdminDenied,
@@ -144,7 +145,7 @@ class Local:
         self._administration.revoke_token(id, self._who, _now())
 
     def records(self, last: int) -> Json:
-        return [record.told() for record in self.broker.audit.last(last)]
+        return whole(self.broker.audit.last(last), self.broker.audit)
 
     def head(self) -> Json:
         head = self.broker.audit.head()

@@ -34,11 +34,15 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Case:
-    """What is known so far of one request. ``subject`` says who and what, ``decision`` what was weighed."""
+    """What is known so far of one request. ``subject`` says who and what, ``decision`` what was weighed.
+
+    established: lists of checks that the decision refers to, by digest.
+    """
 
     kind: Kind
     subject: dict[str, Any]
     decision: dict[str, Any] = field(default_factory=dict)
+    established: dict[str, bytes] = field(default_factory=dict)
 
     def entry(self, error: KbsError | None = None, outcome: Outcome | None = None) -> Entry:
         """The audit entry with which the case ends: refused by ``error``, or allowed when there is none."""

@@ -13,11 +13,14 @@ from __future__ import annotations
 import base64
 import logging
 import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from kbs import metrics
-from kbs.audit.record import AuditLog, Kind
+from kbs.audit.established import Established
+from kbs.audit.record import AuditLog, Entry, Kind, Record
 from kbs.errors import KbsError, SessionInvalid, StorageError
 from kbs.protocol import messages
 from kbs.services import trees, verification
@@ -70,6 +73,10 @@ class Handshake:
     transactions: Transactions
     session_lifetime: int
     _swept_at: int = field(default=0, init=False)
+    established: Established = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.established = Established(self.audit)
 
     def challenge(self, body: bytes, at: int) -> Issued:
         """Nothing is remembered. Raises `ProtocolError` or `TooLarge`."""
@@ -87,9 +94,9 @@ class Handshake:
             challenge = self._open(case, cookie, at)
             token = self._judge(case, challenge, body, at)
             outcome, entry = challenge.seal(token), case.entry().written()
-            with self.transactions():
+            with self._writing(case, at) as append:
                 self.sessions.take(challenge.id, expires_at=challenge.expires_at, outcome=outcome)
-                self.audit.append(entry, at)
+                append(entry)
         except Exception as error:  # noqa: BLE001 - every refusal is written down, whatever caused it
             raise self._refuse(case, challenge, as_kbs_error(error), at) from None
         metrics.ATTESTATIONS.labels(challenge.tee, "allowed").inc()
@@ -105,6 +112,19 @@ class Handshake:
         if taken.outcome is None:
             raise SessionInvalid("session.refused", "the session's attestation was refused")
         return challenge.open(taken.outcome)
+
+    @contextmanager
+    def _writing(self, case: Case, at: int) -> Iterator[Callable[[Entry], Record]]:
+        """A transaction, and what ends it: the case's entry, after whatever it refers to and the log has not yet."""
+        missing = self.established.missing(case.established)
+
+        def append(entry: Entry) -> Record:
+            self.established.append(missing, at)
+            return self.audit.append(entry, at)
+
+        with self.transactions():
+            yield append
+        self.established.note(missing)
 
     def _sweep(self, at: int) -> None:
         """Forget expired challenges now and then. A failure is not the guest's, whose token is already earned."""
@@ -130,7 +150,7 @@ class Handshake:
         tee = self.verification.admit(challenge.tee)
         parts = self.verification.prepare(tee, challenge.nonce, message, document)
         submodules = self.verification.judge(parts, at)
-        case.decision["verification"] = trees.of_verdicts(submodules)
+        case.decision["verification"] = trees.of_verdicts(submodules, case.established)
         claims = verification.accepted(submodules)
         runtime = {"nonce": message.runtime_data.nonce, "tee-pubkey": dict(message.runtime_data.tee_pubkey)}
         result = self.shelf.in_force().appraiser.appraise(
@@ -147,12 +167,12 @@ class Handshake:
 
     def _refuse(self, case: Case, challenge: Challenge | None, error: KbsError, at: int) -> Refused:
         """Take the challenge, write the refusal down, and hand back what to raise."""
-        with self.transactions():
+        with self._writing(case, at) as append:
             if challenge is not None and error.id != "session.spent":
                 try:
                     self.sessions.take(challenge.id, expires_at=challenge.expires_at, outcome=None)
                 except SessionInvalid:
                     case.decision["challenge"] = "was used before"
-            record = self.audit.append(case.entry(error), at)
+            record = append(case.entry(error))
         metrics.ATTESTATIONS.labels(challenge.tee if challenge else "unknown", "refused").inc()
         return Refused(error, record.reference)

@@ -1,36 +1,86 @@
 """Decision trees for the audit log: verdicts and attestation results as plain JSON.
 
 A verdict on a TDX quote lists a hundred checks, and all but a few are the very objects of the quote before, kept with
-the trust that was prepared. Each is written out once and remembered by identity.
+the trust that was prepared. Each is written out once and remembered by identity, and a run of such checks is written
+into the log once, as a record of its own that later ones refer to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from kbs.audit.established import reference
 from kbs.audit.record import plain
 from kbs.services.verification import Submodule
 from verifier.results.attestation_result import AttestationResult
 from verifier.trail import Check
 
 MAX_KEPT = 8192
-
-# By identity. A check is held as long as its text is, so no other object can have its id meanwhile.
-_texts: dict[int, bytes] = {}
-_held: list[Check] = []
-_lock = Lock()
+# Shorter runs are not worth a reference.
+MIN_RUN = 12
 
 
-def of_verdicts(submodules: Sequence[Submodule]) -> dict[str, Any]:
-    """Every check that was made, by submodule."""
+class Run(NamedTuple):
+    """Checks that several decisions share.
+
+    text: their JSON list. digest: its SHA-256, hexadecimal. reference: what stands for it in a decision.
+    """
+
+    digest: str
+    text: bytes
+    reference: bytes
+
+
+class _Known:
+    """Texts of checks by identity, and runs of them.
+
+    A check is held as long as its text is, so no other object can have its id meanwhile; all is forgotten together.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._held: list[Check] = []
+        self._runs: dict[tuple[int, ...], Run] = {}
+        self._generation = 0
+        self.texts: dict[int, bytes] = {}
+
+    def written(self, check: Check) -> bytes:
+        text = _write(check)
+        with self._lock:
+            if len(self._held) >= MAX_KEPT:
+                self._generation += 1
+                for kept in (self._runs, self.texts, self._held):
+                    kept.clear()
+            self._held.append(check)
+            self.texts[id(check)] = text
+        return text
+
+    def run(self, ids: tuple[int, ...], texts: Sequence[bytes]) -> Run:
+        found = self._runs.get(ids)
+        if found is not None:
+            return found
+        generation = self._generation
+        made = _run(texts)
+        with self._lock:
+            if generation == self._generation and all(id in self.texts for id in ids):
+                self._runs[ids] = made
+        return made
+
+
+_known = _Known()
+
+
+def of_verdicts(submodules: Sequence[Submodule], established: dict[str, bytes]) -> dict[str, Any]:
+    """Every check that was made, by submodule. What runs are referred to is put into ``established``, by digest."""
     return {s.name: {
         "tee": s.verdict.tee, "authentic": s.verdict.authentic, "accepted": s.verdict.accepted,
         "status": s.verdict.status, "advisory_ids": s.verdict.advisory_ids, "flags": s.verdict.flags,
-        "checks": of_checks(s.verdict.checks),
+        "checks": _list(_parts(s.verdict.checks, established)),
         "error": {"id": s.verdict.error.id, "detail": s.verdict.error.detail} if s.verdict.error else None,
     } for s in submodules}
 
@@ -39,26 +89,38 @@ def of_result(result: AttestationResult) -> dict[str, Any]:
     """What the policies said of each part, and why."""
     return {part.name: {
         "tee": part.tee, "status": part.status, "software": part.software, "vector": part.vector.to_dict(),
-        "policy": part.policy_id, "policy_digest": part.policy_digest, "rules": of_checks(part.explanation),
+        "policy": part.policy_id, "policy_digest": part.policy_digest,
+        "rules": _list(map(_write, part.explanation)),
     } for part in result.submods}
 
 
-def of_checks(checks: Sequence[Check]) -> msgspec.Raw:
-    """A JSON list, already written out."""
-    texts = list(map(_texts.get, map(id, checks)))
-    return msgspec.Raw(b"[" + b",".join(text or _written(check) for text, check in zip(texts, checks, strict=True))
-                       + b"]")
+def _parts(checks: Sequence[Check], established: dict[str, bytes]) -> Iterator[bytes]:
+    """Each check's text in order; a long run of known ones as its reference."""
+    ids = tuple(map(id, checks))
+    texts = list(map(_known.texts.get, ids))
+    start = 0
+    while start < len(checks):
+        end = next((at for at in range(start, len(checks)) if texts[at] is None), len(checks))
+        known = [text for text in texts[start:end] if text is not None]
+        if len(known) >= MIN_RUN:
+            run = _known.run(ids[start:end], known)
+            established[run.digest] = run.text
+            yield run.reference
+        else:
+            yield from known
+        if end < len(checks):
+            yield _known.written(checks[end])
+        start = end + 1
 
 
-def _written(check: Check) -> bytes:
-    text = _write(check)
-    with _lock:
-        if len(_held) >= MAX_KEPT:
-            _texts.clear()
-            _held.clear()
-        _held.append(check)
-        _texts[id(check)] = text
-    return text
+def _run(texts: Sequence[bytes]) -> Run:
+    text = b"[" + b",".join(texts) + b"]"
+    digest = hashlib.sha256(text).hexdigest()
+    return Run(digest, text, reference(digest, len(texts)))
+
+
+def _list(parts: Iterator[bytes]) -> msgspec.Raw:
+    return msgspec.Raw(b"[" + b",".join(parts) + b"]")
 
 
 def _write(check: Check) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, g, request
 
+from kbs.audit.established import whole
 from kbs.errors import MalformedRequest
 from kbs.protocol.messages import API_PREFIX
 from kbs.protocol.resource_uri import ResourcePath
@@ -123,7 +124,7 @@ def _audit(routes: Blueprint, broker: Broker) -> None:
     def list_records() -> Response:
         asked = request.args.get("last", "100")
         last = _number(int(asked) if asked.isascii() and asked.isdigit() else None, "last")
-        return json_answer([record.told() for record in broker.audit.last(min(last, MAX_LISTED_RECORDS))])
+        return json_answer(whole(broker.audit.last(min(last, MAX_LISTED_RECORDS)), broker.audit))
 
     @routes.get("/admin/audit/head", access=Access.ADMIN)
     def head() -> Response:

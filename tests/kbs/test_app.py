@@ -15,6 +15,7 @@ from joserfc import jwk as jose_jwk
 from joserfc import jwt as jose_jwt
 from sqlalchemy import text
 
+from kbs.audit.established import whole
 from kbs.config import Token, Trust
 from kbs.errors import SetupError, StorageError
 from kbs.protocol.runtime_data import report_data_for, workload_digest
@@ -705,6 +706,23 @@ def test_every_decision_is_in_the_log_with_its_tree(world):
     assert released["subject"]["key"] == attested["subject"]["key"]
     assert released["decision"]["status"] == {"cpu0": "affirming"}
     assert (refused["outcome"], refused["error"]) == ("refused", "token.missing")
+
+
+def test_what_decisions_share_is_written_once_and_told_with_each(world):
+    """The first two fill what is known; from then on a decision refers to it, and whoever reads sees no difference."""
+    before = len(world.records())
+    for _ in range(4):
+        world.guest().handshake()
+    raw = [record.told() for record in world.broker.audit.records(before + 1)]
+    trust = [record for record in raw if record["kind"] == "trust"]
+    shown = [record for record in whole(world.broker.audit.records(before + 1), world.broker.audit)
+             if record["kind"] == "attestation"]
+    ids = [[check["id"] for check in record["decision"]["verification"]["cpu0"]["checks"]] for record in shown]
+    assert ids == [ids[0]] * 4
+    assert len(ids[0]) > 80
+    assert trust
+    assert len(world.broker.audit.last(1)[0].body) < 4096
+    assert all(record["seq"] < raw[-1]["seq"] for record in trust)
 
 
 def test_decision_is_written_down_before_anything_opens(world, monkeypatch):

@@ -58,6 +58,13 @@ def test_more_records_than_one_chunk_are_read(log, database):
     assert intact(log).records == 1203
 
 
+def test_records_of_one_kind_are_all_of_it_in_order(log, database):
+    with database.transaction():
+        written = [log.append(Entry(Kind.TRUST if n % 2 else Kind.ADMIN, Outcome.ALLOWED), at=n) for n in range(1203)]
+    assert list(log.of_kind(Kind.TRUST)) == written[1::2]
+    assert list(log.of_kind(Kind.RELEASE)) == []
+
+
 def test_record_is_found_by_its_reference(log):
     written = [log.append(entry(n), at=1) for n in range(3)]
     assert log.find(written[1].reference) == written[1]
