@@ -3,7 +3,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
-SYSTEM_PARTS := skopeo:skopeo openssl:openssl
+SYSTEM_PARTS := skopeo:skopeo openssl:openssl swtpm:swtpm tpm2_quote:tpm2-tools
 PYTEST_ARGS ?=
 
 .PHONY: help demo test test-all lint format bench fixtures clean
@@ -33,6 +33,7 @@ format: $(VENV)/.linted ## sort imports and fix what ruff can
 
 bench: $(VENV)/.tested ## the benchmarks, as tables
 	$(BIN)/python benchmarks/verify.py
+	$(BIN)/python benchmarks/platforms.py
 	$(BIN)/python benchmarks/broker.py
 	$(BIN)/python benchmarks/weights.py
 

@@ -189,6 +189,7 @@ def _assemble(config: Config, state: State, clock: Callable[[], float]) -> Broke
 def _verification(config: Config) -> Verification:
     trust = config.trust
     roots = Roots.makers().with_software(read_bounded(path) for path in trust.software_roots)
+    roots = roots.with_provisioned(read_bounded(path) for path in trust.provisioned_keys)
     if config.insecure_sample_tee:
         _LOG.warning("insecure_sample_tee: unsigned evidence is let through; it never counts as hardware")
         roots = roots.with_insecure_sample()

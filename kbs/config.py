@@ -44,11 +44,14 @@ class Trust(Section, frozen=True):
     """What evidence is judged by.
 
     software_roots: certificates of software TEEs; what they vouch for is marked ``software`` and never affirmed by the
-        default policies. collateral: folders and files with the makers' endorsements. expectations: a file of demands
-        on all evidence, as ``verifier verify --expect`` takes it; None means the verifier's defaults.
+        default policies. provisioned_keys: attestation keys (PEM or JWK) of machines whose maker publishes no root: Arm
+        CCA platforms, bare TPMs. Whoever names one here says that hardware holds it. collateral: folders and files with
+        the makers' endorsements. expectations: a file of demands on all evidence, as ``verifier verify --expect`` takes
+        it; None means the verifier's defaults.
     """
 
     software_roots: tuple[Path, ...] = ()
+    provisioned_keys: tuple[Path, ...] = ()
     collateral: tuple[Path, ...] = ()
     expectations: Path | None = None
 

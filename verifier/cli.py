@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from verifier.errors import VerifierError
+from verifier.errors import EvidenceError, VerifierError
 from verifier.evidence import Evidence, Tee
 from verifier.formats.strict import hex_bytes
 from verifier.presentation import print_fields, print_replays, print_verdict
@@ -86,19 +86,44 @@ def main() -> None:
 @click.option("--tee", type=click.Choice([tee.value for tee in Tee]), help="Take the evidence as this TEE's.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def show(path: Path, tee: str | None, as_json: bool) -> None:
-    """The fields of evidence, nothing believed.
+    """The fields of evidence, or the events of a log; nothing is believed.
 
-    PATH is raw evidence, evidence JSON, or a recording folder.
+    PATH is raw evidence, evidence JSON, an event log, a recording folder, or a folder of captured evidence.
     """
+    with _told_as_errors():
+        kind, found = _shown(path, Tee(tee) if tee else None)
+        fields = jsonable(found)
+    if as_json:
+        click.echo(json.dumps({"tee": kind, "unverified": fields}, indent=2))
+    else:
+        print_fields(kind, fields)
+
+
+def _shown(path: Path, tee: Tee | None) -> tuple[str, dict[str, Any]]:
+    """What ``path`` is (a TEE's name, or ``event-log``) and what it says."""
     from verifier.verify import inspect
 
-    with _told_as_errors():
-        evidence = _read_evidence(path, Tee(tee) if tee else None)
-        fields = jsonable(inspect(evidence))
-    if as_json:
-        click.echo(json.dumps({"tee": evidence.tee.value, "unverified": fields}, indent=2))
-    else:
-        print_fields(evidence.tee.value, fields)
+    try:
+        evidence = _read_evidence(path, tee)
+    except VerifierError:
+        found = _event_log(path) if tee is None else None
+        if found is None:
+            raise
+        return "event-log", found
+    return evidence.tee.value, inspect(evidence)
+
+
+def _event_log(path: Path) -> dict[str, Any] | None:
+    """The events in ``path``, or in the log in that folder; None when there is none."""
+    from verifier.collateral.files import read_bounded
+    from verifier.eventlog.show import describe
+    from verifier.loose.folder import EVENT_LOGS
+
+    logs = [path / name for name in EVENT_LOGS if (path / name).is_file()] if path.is_dir() else [path]
+    try:
+        return describe(read_bounded(logs[0])) if logs else None
+    except EvidenceError:
+        return None
 
 
 @main.command()
@@ -111,14 +136,16 @@ def show(path: Path, tee: str | None, as_json: bool) -> None:
 @click.option("--report-data", type=Octets(), help="The report data that must have been bound (64 bytes).")
 @click.option("--init-data", type=Octets(), help="The init data field that must have been bound (32, 48 or 64 bytes).")
 @click.option("--roots", type=FILE, multiple=True, help="Trust these roots as well; results are marked software.")
+@click.option("--provisioned", type=FILE, multiple=True, help="A key that hardware of ours is known to hold, where the "
+              "maker publishes no root: a CCA platform's (CPAK) or a TPM's (AK), as PEM or JWK.")
 @click.option("--offline", is_flag=True, help="Fetch nothing.")
 @click.option("--explain", is_flag=True, help="Print every check, not only those that failed.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def verify(path: Path, tee: str | None, as_json: bool, explain: bool, **options: Any) -> None:
     """Is the evidence authentic, and is it within expectations?
 
-    PATH is raw evidence, evidence JSON, or a recording folder. Exit status: 0 accepted, 1 rejected, 2 could not be
-    decided.
+    PATH is raw evidence, evidence JSON, a recording folder, or a folder of captured evidence. Exit status: 0 accepted,
+    1 rejected, 2 could not be decided.
     """
     try:
         verdict = _judge(path, Tee(tee) if tee else None, options)
@@ -144,7 +171,9 @@ def _judge(path: Path, tee: Tee | None, options: dict[str, Any]) -> Verdict:
     expectations = recording.expectations
     if options["expect"]:
         expectations = Expectations.from_file(read_bounded(options["expect"]))
-    verifier = Verifier(recording.roots.with_software([read_bounded(item) for item in options["roots"]]), expectations)
+    roots = recording.roots.with_software([read_bounded(item) for item in options["roots"]])
+    roots = roots.with_provisioned([read_bounded(item) for item in options["provisioned"]])
+    verifier = Verifier(roots, expectations)
     given = {name: options[name] for name in ("report_data", "init_data") if options[name] is not None}
     binding = replace(recording.binding, **given)
     collateral = load(options["collateral"]) if options["collateral"] else recording.collateral

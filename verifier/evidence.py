@@ -13,11 +13,21 @@ from verifier.errors import UnsupportedEvidence
 
 
 class Tee(StrEnum):
-    """A kind of trusted execution environment, by its name in the Confidential Containers protocol."""
+    """A kind of trusted execution environment, by its name in the Confidential Containers protocol.
+
+    Nitro enclaves have no name there; theirs is ours.
+    """
 
     TDX = "tdx"
     SGX = "sgx"
     SNP = "snp"
+    AZ_SNP_VTPM = "az-snp-vtpm"
+    AZ_TDX_VTPM = "az-tdx-vtpm"
+    TPM = "tpm"
+    NITRO = "nitro"
+    CCA = "cca"
+    CSV = "csv"
+    NVIDIA = "nvidia"
     SAMPLE = "sample"
 
 
@@ -31,7 +41,8 @@ MAX_EVIDENCE_BYTES = 4 * 1024 * 1024
 class Evidence:
     """One TEE's evidence: ``quote`` is what the hardware signed; the rest travelled beside it, unsigned.
 
-    quote: the raw signed structure (TDX or SGX quote, SNP attestation report).
+    quote: the raw signed structure (TDX or SGX quote, SNP attestation report, Nitro document, CCA token). Where several
+        structures make the evidence (Azure, TPM, NVIDIA, CSV) it is their JSON text in the form of `formats.<tee>`.
     certificates: endorsement certificates that came with it, DER or PEM, in no particular order (SNP: VCEK/VLEK, ASK).
     event_log: CCEL / TCG2 event log bytes, or None.
     """

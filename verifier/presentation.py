@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,6 +13,7 @@ from verifier.results.verdict import Verdict, jsonable
 from verifier.trail import Check
 
 _MAX_WIDTH = 100
+_MAX_VALUE = 400
 
 
 def print_verdict(verdict: Verdict, *, explain: bool) -> None:
@@ -61,13 +62,34 @@ def print_fields(tee: str, fields: Mapping[str, Any]) -> None:
 
 
 def _print_mapping(mapping: Mapping[str, Any], depth: int) -> None:
+    indent = "  " * depth
     width = max((len(name) for name in mapping), default=0)
     for name, value in mapping.items():
         if isinstance(value, Mapping):
-            click.echo(f"{'  ' * depth}{name}")
+            click.echo(f"{indent}{name}")
             _print_mapping(value, depth + 1)
+        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            click.echo(f"{indent}{name}  ({len(value)})")
+            for item in value:
+                click.echo(f"{indent}  {_line(item)}")
         elif value is not None:
-            click.echo(f"{'  ' * depth}{name:<{width}}  {_plain(value)}")
+            click.echo(f"{indent}{name:<{width}}  {_cut(_plain(value), _MAX_VALUE)}")
+
+
+def _line(item: Any) -> str:
+    """One of many: its members on one line, without those that would fill it."""
+    if not isinstance(item, Mapping):
+        return _short(item)
+    told = [f"{name} {_plain(value)}" for name, value in _flat(item) if value is not None]
+    return _cut("  ".join(part for part in told if len(part) <= _MAX_WIDTH), _MAX_VALUE)
+
+
+def _flat(mapping: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        else:
+            yield name, value
 
 
 def _plain(value: Any) -> str:
@@ -75,8 +97,11 @@ def _plain(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = _plain(jsonable(value))
-    return text if len(text) <= _MAX_WIDTH else text[: _MAX_WIDTH - 1] + "…"
+    return _cut(_plain(jsonable(value)), _MAX_WIDTH)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}… ({len(text)} characters; --json has all)"
 
 
 def print_replays(rows: Sequence[Replay]) -> None:

@@ -27,14 +27,13 @@ from verifier.collateral.files import read_bounded
 from verifier.endorsements.collateral import Collateral
 from verifier.endorsements.roots import Roots
 from verifier.errors import MalformedEvidence, SetupError, VerifierError
-from verifier.evidence import MAX_EVIDENCE_BYTES, Binding, Evidence, Tee
-from verifier.formats import coco_evidence
+from verifier.evidence import Binding, Evidence, Tee
 from verifier.formats.strict import hex_bytes, json_object
+from verifier.loose import folder as loose
 from verifier.results.verdict import Verdict
 from verifier.verify import Verifier
 
 FORMAT = "attestkit-recording/1"
-EVIDENCE_NAMES = ("quote.bin", "report.bin", "evidence.bin", "evidence.json", "quote.dat")
 
 _MEMBERS = {"format", "tee", "at", "binding", "expect", "verdict"}
 
@@ -82,7 +81,7 @@ class Recording:
         """
         described = _description(folder)
         told = Tee(described["tee"]) if described else None
-        evidence = coco_evidence.read(read_bounded(_evidence_file(folder), MAX_EVIDENCE_BYTES), tee or told)
+        evidence = loose.read(folder, tee or told)
         recording = cls(evidence, load_collateral([folder]))
         return recording if described is None else _described(recording, described, _roots(folder))
 
@@ -141,14 +140,6 @@ def _words(outcome: Outcome) -> str:
     word = "accepted" if outcome.accepted else "undecided" if outcome.authentic is None else "refused"
     reasons = [outcome.error] if outcome.error else list(outcome.failed)
     return " ".join(part for part in (word, outcome.status, ", ".join(reasons)) if part)
-
-
-def _evidence_file(folder: Path) -> Path:
-    found = [folder / name for name in EVIDENCE_NAMES if (folder / name).is_file()]
-    if len(found) != 1:
-        raise SetupError("recording.evidence", f"{folder} must hold exactly one file of evidence",
-                         expected=list(EVIDENCE_NAMES), got=[path.name for path in found])
-    return found[0]
 
 
 def _description(folder: Path) -> dict[str, Any] | None:

@@ -2,7 +2,8 @@
 
 TOML with ``version = "0.1.0"``, ``algorithm`` and a table ``[data]`` of texts; nothing else. The digest is taken over
 the exact bytes of the document. Where the hardware field is shorter, the digest is cut at its end, where it is longer,
-zeros are appended: with SHA-384 on SNP only 32 of 48 bytes bind, so SHA-256 is the natural choice there.
+zeros are appended: with SHA-384 on SNP only 32 of 48 bytes bind, so SHA-256 is the natural choice there. A TPM has no
+field: the guest extends PCR 8 of the SHA-256 bank with the digest once, which only a SHA-256 digest fits.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ VERSION = "0.1.0"
 MAX_INIT_DATA_BYTES = 1024 * 1024
 MAX_ENTRIES = 256
 
-# The hardware fields: MRCONFIGID, HOST_DATA, CONFIGID.
-FIELD_BYTES = {"tdx": 48, "snp": 32, "sgx": 64}
+# The hardware fields: MRCONFIGID, HOST_DATA, CONFIGID, personalization value, HOST_DATA (report version 3).
+FIELD_BYTES = {"tdx": 48, "snp": 32, "sgx": 64, "cca": 64, "csv": 64}
+# Whose guests extend PCR 8 instead.
+PCR_TEES = frozenset({"tpm", "az-snp-vtpm", "az-tdx-vtpm"})
+_PCR_SIZE = 32
 
 _ALGORITHMS = {spelling: algorithm for algorithm in HashAlgorithm
                for spelling in (str(algorithm), f"sha-{algorithm.removeprefix('sha')}")}
@@ -76,10 +80,17 @@ def parse(body: bytes) -> InitData:
 
 
 def field_for(tee: str, digest: bytes) -> bytes:
-    """``digest`` as the init-data field of ``tee``: TDX 48, SNP 32, SGX 64 bytes, cut at the end or padded with zeros.
+    """``digest`` as the init-data field of ``tee``: TDX 48, SNP 32, SGX, CCA and CSV 64 bytes, cut at the end or padded
+    with zeros; for TPMs the 32 bytes of PCR 8 after it was extended with the digest.
 
-    Raises `UnsupportedTee` for a TEE whose field is not defined here; there is no TEE for which binding is skipped.
+    Raises `UnsupportedTee` for a TEE whose field is not defined here (there is no TEE for which binding is skipped) and
+    `MalformedRequest` for a digest that a TPM's register cannot be extended with.
     """
+    if tee in PCR_TEES:
+        if len(digest) != _PCR_SIZE:
+            raise _malformed("algorithm", "only a SHA-256 digest can be extended into a TPM's register",
+                             expected="sha256", got=f"{len(digest)} bytes")
+        return hashlib.sha256(bytes(_PCR_SIZE) + digest).digest()
     size = FIELD_BYTES.get(tee)
     if size is None:
         raise UnsupportedTee("protocol.init_data.tee", "no init-data field is defined for this TEE", got=tee[:32])

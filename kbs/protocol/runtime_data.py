@@ -30,8 +30,12 @@ class HashAlgorithm(StrEnum):
     SHA512 = "sha512"
 
 
-# Bytes of report data per TEE: the digest stands left-aligned, the rest is zero.
-REPORT_DATA_BYTES = {"tdx": 64, "sgx": 64, "snp": 64, "cca": 64, "csv": 64}
+# Bytes of report data per TEE. In the wide ones the digest stands left-aligned and the rest is zero; the narrow ones
+# hold its beginning; the others take the digest as it is: nonces of virtual TPMs and of Nitro have no fixed size, and
+# the sample evidence has no field at all. Nitro has no name in the protocol: its placement is ours.
+REPORT_DATA_BYTES = {"tdx": 64, "sgx": 64, "snp": 64, "cca": 64, "csv": 64, "nvidia": 32, "tpm": 32}
+UNSIZED = frozenset({"az-snp-vtpm", "az-tdx-vtpm", "nitro", "sample"})
+_NARROW = 32
 
 
 def primary_digest(nonce: str, tee_pubkey: Mapping[str, str], additional_evidence: str = "",
@@ -53,14 +57,18 @@ def workload_digest(data: bytes, algorithm: HashAlgorithm = HashAlgorithm.SHA384
 
 
 def report_data_for(tee: str, digest: bytes) -> bytes:
-    """``digest`` as the TEE's report data: 64 bytes for hardware; for ``sample``, whose evidence has no fixed field,
-    the digest itself. Raises `UnsupportedTee` for TEEs whose placement is not defined here.
+    """``digest`` as the TEE's report data: 64 bytes, filled with zeros, for TDX, SGX, SNP, CCA and CSV; its first 32
+    for NVIDIA devices and bare TPMs; the digest itself for Azure's virtual TPMs, Nitro and ``sample``.
+
+    Raises `UnsupportedTee` for TEEs whose placement is not defined here.
     """
-    if tee == "sample":
+    if tee in UNSIZED:
         return digest
     size = REPORT_DATA_BYTES.get(tee)
     if size is None:
         raise UnsupportedTee("protocol.report_data.tee", "no report data is defined for this TEE", got=tee[:32])
+    if size == _NARROW:
+        return digest[:size]
     if len(digest) > size:
         raise ValueError("the digest is longer than the report data")
     return digest.ljust(size, b"\0")

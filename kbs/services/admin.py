@@ -30,6 +30,7 @@ from kbs.services.shelf import (
 )
 from kbs.storage.base import Entry as StoredEntry
 from kbs.storage.base import Storage, Transactions
+from verifier.appraisal.submodules import CLASSES
 from verifier.errors import SetupError as VerifierSetupError
 from verifier.evidence import Tee
 from verifier.policy.engine import PolicyEngine, PolicyError
@@ -37,7 +38,7 @@ from verifier.policy.review import check_attestation_policy, check_release_polic
 from verifier.reference_values.model import ReferenceValue
 from verifier.reference_values.provider import read_message
 
-APPLIED_IDS = frozenset({"default_cpu", *(f"default_{tee}" for tee in Tee)})
+APPLIED_IDS = frozenset({*(f"default_{kind}" for kind in CLASSES), *(f"default_{tee}" for tee in Tee)})
 
 _POLICY_ID = re.compile(r"[A-Za-z0-9_-]{1,128}\Z", re.ASCII)
 _TOKEN_ID = re.compile(r"[\x21-\x7e]{1,256}\Z", re.ASCII)

@@ -16,12 +16,12 @@ def test_a_tee_may_be_given_by_its_name(name):
     assert Evidence(name, b"").tee is name
 
 
-@pytest.mark.parametrize("name", ["", "TDX", "tdx ", "az-snp-vtpm", None, 5, b"tdx", "x" * 1000])
+@pytest.mark.parametrize("name", ["", "TDX", "tdx ", "se", None, 5, b"tdx", "x" * 1000])
 def test_an_unknown_tee_is_unsupported(name):
     with pytest.raises(UnsupportedEvidence) as caught:
         Evidence(name, b"")
     assert caught.value.id == "evidence.tee"
-    assert len(str(caught.value)) < 200
+    assert len(str(caught.value)) < 400
 
 
 def test_values_are_frozen():

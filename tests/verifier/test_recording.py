@@ -92,7 +92,7 @@ def test_each_part_of_the_recorded_verdict_is_compared(folder, verdict):
 
 
 @pytest.mark.parametrize("changes", [
-    {"format": "attestkit-recording/2"}, {"format": ...}, {"tee": "csv"}, {"tee": None}, {"tee": []}, {"at": "now"},
+    {"format": "attestkit-recording/2"}, {"format": ...}, {"tee": "vax"}, {"tee": None}, {"tee": []}, {"at": "now"},
     {"at": 1.5}, {"at": True}, {"at": None}, {"at": ...}, {"extra": 1}, {"binding": None}, {"binding": []},
     {"binding": {}}, {"binding": {"report_data": None}}, {"binding": {"report_data": "zz", "init_data": None}},
     {"binding": {"report_data": 5, "init_data": None}}, {"verdict": None}, {"verdict": {}}, {"verdict": []},
@@ -123,10 +123,10 @@ def test_any_moment_can_be_replayed(folder, at):
 
 def test_there_is_exactly_one_piece_of_evidence(folder):
     (folder / "quote.bin").rename(folder / "quote.txt")
-    assert refusal(folder) == "recording.evidence"
+    assert refusal(folder) == "folder.evidence"
     for name in ("evidence.bin", "evidence.json"):
         shutil.copy(folder / "quote.txt", folder / name)
-    assert refusal(folder) == "recording.evidence"
+    assert refusal(folder) == "folder.evidence"
 
 
 def test_evidence_may_be_json(folder, intel_case):

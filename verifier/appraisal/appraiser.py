@@ -42,9 +42,9 @@ MAX_SHOWN = 16
 class Appraiser:
     """Appraises under one set of policies and reference values; make a new one when either changes.
 
-    policies: the owner's, by id: ``default_tdx`` for one TEE, ``default_cpu`` for every TEE of a class. For a TEE with
-    neither, the shipped policy holds. Safe to share between threads. Raises `PolicyError` for a policy that does not
-    compile.
+    policies: the owner's, by id: ``default_tdx`` for one TEE; ``default_cpu``, ``default_gpu``, ``default_switch`` for
+    every part of a class. For a TEE with neither, the shipped policy holds. Safe to share between threads. Raises
+    `PolicyError` for a policy that does not compile.
     """
 
     def __init__(self, engine: PolicyEngine, policies: Mapping[str, str] | None,
@@ -58,12 +58,14 @@ class Appraiser:
                  init_data_claims: Mapping[str, Any] | None, at: int) -> AttestationResult:
         """The result for ``submods``, named by class and index (``cpu0``), at ``at`` (Unix seconds).
 
-        runtime_data and init_data_claims: see `policy_input`. The result ends with the first of what it rests on: the
-        claims, or any reference value that is now good. Raises `SetupError` for ill-named parts or none.
+        runtime_data and init_data_claims: see `policy_input`. Every part has bound the runtime data, the init data only
+        the first, so no other sees them. The result ends with the first of what it rests on: the claims, or any
+        reference value that is now good. Raises `SetupError` for ill-named parts or none.
         """
         values = self._reference_values.at(at)
         results = tuple(self._appraise_part(name, claims, policy_input(
-            claims, runtime_data=runtime_data, init_data=init_data_claims), values) for name, claims in submods)
+            claims, runtime_data=runtime_data, init_data=None if number else init_data_claims), values)
+            for number, (name, claims) in enumerate(submods))
         ends = [claims.valid_until for _, claims in submods]
         if values.first_expiry is not None:
             ends.append(values.first_expiry - 1)

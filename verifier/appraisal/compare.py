@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
 from typing import Any
 
 from verifier.appraisal.expectations import Expectations, Masked
@@ -12,17 +11,14 @@ from verifier.claims import Claims
 from verifier.evidence import Binding
 from verifier.trail import Check
 
-_PINNED = tuple((member.name, member.metadata) for member in fields(Expectations) if "kind" in member.metadata)
-
 
 def appraise(claims: Claims, binding: Binding, expectations: Expectations) -> tuple[Check, ...]:
     """One check for each demand; the status and the flags are always judged."""
     checks = [*_standing(claims, expectations), *compare_binding(claims, binding)]
-    pinned = [(name, meta, wanted) for name, meta in _PINNED
-              if (wanted := getattr(expectations, name)) is not None]
-    if pinned:
+    if expectations.pinned:
         named = claims.named()
-        checks.extend(_pinned(claims.tee.value, name, meta, wanted, named) for name, meta, wanted in pinned)
+        checks.extend(_pinned(claims.tee.value, name, meta, wanted, named)
+                      for name, meta, wanted in expectations.pinned)
     return tuple(checks)
 
 
@@ -47,16 +43,30 @@ def _standing(claims: Claims, expectations: Expectations) -> Iterator[Check]:
 
 
 def _pinned(tee: str, name: str, meta: Mapping[str, Any], wanted: Any, named: Mapping[str, Any]) -> Check:
-    got = _look_up(named, meta.get("claim") or name)
+    got = _devices(named, meta) if meta["kind"] == "devices" else _look_up(named, meta.get("claim") or name)
     return Check(f"{tee}.expect.{name}", got is not None and _MATCHES[meta["kind"]](wanted, got),
                  _shown(wanted), got, "the evidence has no such claim" if got is None else None)
 
 
-def _look_up(named: Mapping[str, Any], path: str) -> Any:
-    value: Any = named
-    for step in path.split("."):
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return value
+def _look_up(named: Mapping[str, Any], paths: str | tuple[str, ...]) -> Any:
+    """The first claim that is there."""
+    for path in (paths,) if isinstance(paths, str) else paths:
+        value: Any = named
+        for step in path.split("."):
+            value = value.get(step) if isinstance(value, Mapping) else None
+        if value is not None:
+            return value
+    return None
+
+
+def _devices(named: Mapping[str, Any], meta: Mapping[str, Any]) -> list[Any] | None:
+    """One claim of each device, None where a device does not have it; None without devices that it is about."""
+    told, certified = named.get("devices"), named.get("certified")
+    if not isinstance(told, list) or not isinstance(certified, list) or len(told) != len(certified):
+        return None
+    of = [{**device, **one} for device, one in zip(told, certified, strict=True)
+          if one.get("arch") != meta["besides"]]
+    return [device.get(meta["claim"]) for device in of] or None
 
 
 def _is_one_of(wanted: tuple[bytes, ...], got: Any) -> bool:
@@ -84,11 +94,21 @@ def _reaches_components(wanted: Mapping[str, int], got: Any) -> bool:
         type(got.get(name)) is int and got[name] >= least for name, least in wanted.items())
 
 
+def _are_all_listed(wanted: tuple[Any, ...], got: Any) -> bool:
+    return isinstance(got, list) and bool(got) and all(_is_listed(wanted, value) for value in got)
+
+
+def _hold_one_of(wanted: Mapping[int, tuple[bytes, ...]], got: Any) -> bool:
+    """Every register that is asked for; a value that is not proved is no claim."""
+    return isinstance(got, Mapping) and bool(wanted) and all(
+        _is_one_of(values, got.get(str(number))) for number, values in wanted.items())
+
+
 def _shown(wanted: Any) -> Any:
     return {"value": wanted.value, "mask": wanted.mask} if isinstance(wanted, Masked) else wanted
 
 
 _MATCHES: dict[str, Callable[[Any, Any], bool]] = {
     "one_of": _is_one_of, "masked": _is_masked, "integers": _is_listed, "names": _is_listed,
-    "minimum": _reaches, "components": _reaches_components,
+    "minimum": _reaches, "components": _reaches_components, "devices": _are_all_listed, "registers": _hold_one_of,
 }

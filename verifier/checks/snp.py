@@ -6,15 +6,19 @@
     4  the report is signed by it                                             report.signature
     5  nothing reserved is used, and what must be so is so                    report.*
 
-Steps 2 and 3 look at nothing of the report but its processor, signing key, reported TCB and chip id, so what they
-establish is kept under these and the digest of every certificate, list and root. Source: AMD "SEV Secure Nested Paging
-Firmware ABI Specification" (56860), ATTESTATION_REPORT; "VCEK Certificate and KDS Interface Specification" (57230).
+Steps 1 to 3 look at nothing of the report but its algorithm, processor, signing key, reported TCB and chip id, so what
+they establish is kept under these and the digest of every certificate, list and root. Source: AMD "SEV Secure Nested
+Paging Firmware ABI Specification" (56860), ATTESTATION_REPORT; "VCEK Certificate and KDS Interface Specification"
+(57230).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -50,16 +54,22 @@ _SIGNIFICANT = 48
 
 _TCBS = ("current_tcb", "reported_tcb", "committed_tcb", "launch_tcb")
 _RESERVED = ("reserved_04c", "reserved_18b", "reserved_1eb", "reserved_1ef", "reserved_208", "reserved_330")
+_RESERVED_RULES = tuple(f"report.{name}" for name in _RESERVED)
+_TCB_RULES = tuple(f"report.{name}.reserved" for name in _TCBS)
 
 
 @dataclass(frozen=True, slots=True)
 class Endorsed:
-    """Steps 2 and 3: a key that may sign reports of one processor at one TCB, and the checks that say so."""
+    """Steps 1 to 3: a key that may sign reports of one processor at one TCB, and the checks that say so.
+
+    claims: what the verified certificates say. ``hwid`` is a VCEK's, ``csp_id`` a VLEK's; moments are Unix seconds.
+    """
 
     checks: tuple[Check, ...]
     window: Window
     key: EndorsementKey
     chain: Chain
+    claims: Mapping[str, Any]
 
 
 def check_header(trail: Trail, report: SnpReport) -> tuple[SigningKey, ProductLine | None]:
@@ -78,13 +88,12 @@ def check_header(trail: Trail, report: SnpReport) -> tuple[SigningKey, ProductLi
 def endorse(trail: Trail, report: SnpReport, certificates: Sequence[bytes], collateral: AmdCollateral | None,
             roots: Roots, at: int, prepared: Prepared) -> Endorsed:
     """Steps 1 to 3. ``certificates`` came with the evidence. Raises `MissingCollateral` without any VCEK or VLEK."""
-    kind, line = check_header(trail, report)
     supplied = collateral or AmdCollateral()
-    name = (trail.prefix, report.cpuid, kind, report.reported_tcb, report.chip_id, roots.digest, supplied.digest,
-            AmdCollateral(tuple(certificates)).digest)
+    name = (trail.prefix, report.signature_algo, report.signing_key, report.cpuid, report.reported_tcb, report.chip_id,
+            roots.digest, supplied.digest, _digest(certificates))
     found = prepared.find(Endorsed, name, at)
     if found is None:
-        found = prepared.keep(name, _endorse(trail.branch(), report, kind, line, certificates, supplied, roots, at))
+        found = prepared.keep(name, _endorse(trail.branch(), report, certificates, supplied, roots, at))
     else:
         trail.extend(found.checks)
     trail.require("endorsement.validity", found.window.contains(at), "all of the above must hold at the moment",
@@ -92,8 +101,14 @@ def endorse(trail: Trail, report: SnpReport, certificates: Sequence[bytes], coll
     return found
 
 
-def _endorse(trail: Trail, report: SnpReport, kind: SigningKey, line: ProductLine | None,
-             certificates: Sequence[bytes], supplied: AmdCollateral, roots: Roots, at: int) -> Endorsed:
+def _digest(certificates: Sequence[bytes]) -> bytes:
+    """SHA-256 over every certificate with its length."""
+    return hashlib.sha256(b"".join([len(data).to_bytes(8, "big") + data for data in certificates])).digest()
+
+
+def _endorse(trail: Trail, report: SnpReport, certificates: Sequence[bytes], supplied: AmdCollateral, roots: Roots,
+             at: int) -> Endorsed:
+    kind, line = check_header(trail, report)
     readable = read_supplied(trail, certificates, supplied.certificates)
     leaf = choose(readable, kind, report.reported_tcb, report.chip_id)
     if leaf is None:
@@ -108,7 +123,19 @@ def _endorse(trail: Trail, report: SnpReport, kind: SigningKey, line: ProductLin
     chain = verify_chain(trail, key, readable, roots, supplied.crls, at)
     _check_tcb(trail, report, key)
     _check_chip(trail, report, key)
-    return Endorsed(trail.own_checks, chain.window, key, chain)
+    return Endorsed(trail.own_checks, chain.window, key, chain, _claims(report, key, chain))
+
+
+def _claims(report: SnpReport, key: EndorsementKey, chain: Chain) -> Mapping[str, Any]:
+    claims: dict[str, Any] = {
+        "product_line": key.line.value, "product_name": key.product_name, "endorsement_key": key.kind.name,
+        "chip_id_masked": not any(report.chip_id), "crl_checked": chain.crl_checked,
+        "vek": MappingProxyType({
+            "serial": f"{key.certificate.serial_number:x}", "struct_version": key.struct_version,
+            "root_sha256": chain.anchor.sha256_certificate, "crl_number": chain.crl_number,
+            "not_before": key.validity.not_before, "not_after": key.validity.not_after}),
+    }
+    return MappingProxyType(claims | ({"csp_id": key.csp_id} if key.hwid is None else {"hwid": key.hwid}))
 
 
 def _check_tcb(trail: Trail, report: SnpReport, key: EndorsementKey) -> None:
@@ -131,7 +158,7 @@ def _check_chip(trail: Trail, report: SnpReport, key: EndorsementKey) -> None:
 def check_signature(trail: Trail, report: SnpReport, key: EndorsementKey) -> None:
     """Step 4: ECDSA P-384 with SHA-384 over the first 672 bytes; r and s little-endian in 1..n-1, 48 bytes of 72."""
     r, s = report.signature_r, report.signature_s
-    _zero(trail, "report.signature.encoding", r[_SIGNIFICANT:] + s[_SIGNIFICANT:])
+    trail.zeros(("report.signature.encoding",), (r[_SIGNIFICANT:] + s[_SIGNIFICANT:],))
     pair = int.from_bytes(r, "little"), int.from_bytes(s, "little")
     trail.require("report.signature.range", all(0 < value < _ORDER for value in pair), "r and s must lie in 1..n-1")
     try:
@@ -143,19 +170,24 @@ def check_signature(trail: Trail, report: SnpReport, key: EndorsementKey) -> Non
 
 def check_report(trail: Trail, report: SnpReport, line: ProductLine) -> None:
     """Step 5, by the report's own version and the processor's line."""
-    for name in _RESERVED:
-        _zero(trail, f"report.{name}", getattr(report, name))
+    rules, values = list(_RESERVED_RULES), [getattr(report, name) for name in _RESERVED]
     if report.version < 3:
-        _zero(trail, "report.reserved_188", bytes((report.cpuid_family, report.cpuid_model, report.cpuid_stepping)))
+        rules.append("report.reserved_188")
+        values.append(bytes((report.cpuid_family, report.cpuid_model, report.cpuid_stepping)))
     if report.version < 5:
-        vectors = report.launch_mit_vector | report.current_mit_vector
-        trail.require("report.reserved_1f8", vectors == 0, "reserved before version 5: must be zero", got=vectors)
+        rules.append("report.reserved_1f8")
+        values.append((report.launch_mit_vector | report.current_mit_vector).to_bytes(8, "little"))
     reserved = TcbLayout.of(line).reserved
-    for name in _TCBS:
-        _zero(trail, f"report.{name}.reserved", getattr(report, name)[reserved])
-    _check_words(trail, report)
+    rules += _TCB_RULES
+    values += [getattr(report, name)[reserved] for name in _TCBS]
     if line is ProductLine.TURIN:
-        _zero(trail, "report.chip_id.reserved", report.chip_id[8:])
+        rules.append("report.chip_id.reserved")
+        values.append(report.chip_id[8:])
+    if not report.author_key_en:
+        rules.append("report.author_key_digest")
+        values.append(report.author_key_digest)
+    trail.zeros(tuple(rules), values)
+    _check_words(trail, report)
 
 
 def _check_words(trail: Trail, report: SnpReport) -> None:
@@ -166,13 +198,6 @@ def _check_words(trail: Trail, report: SnpReport) -> None:
     _unknown(trail, "report.flags.reserved", report.flags, FLAGS_KNOWN)
     trail.require("report.vmpl", report.vmpl <= 3 or report.vmpl == VMPL_HOST, "there is no such privilege level",
                   expected=[0, 1, 2, 3, VMPL_HOST], got=report.vmpl)
-    if not report.author_key_en:
-        _zero(trail, "report.author_key_digest", report.author_key_digest)
-
-
-def _zero(trail: Trail, rule: str, value: bytes) -> None:
-    clean = not value.strip(b"\x00")
-    trail.require(rule, clean, "reserved bytes must be zero", got=None if clean else value)
 
 
 def _unknown(trail: Trail, rule: str, word: int, known: int) -> None:

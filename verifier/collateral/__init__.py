@@ -1,4 +1,5 @@
-"""Endorsement bytes from folders and files, and (later) from the makers' services.
+"""Endorsement bytes from folders, files, bundles and the makers' services.
 
-Rules of the room: it fetches and remembers, and believes nothing. What it hands over is verified by the recipes.
+Rules of the room: it fetches and remembers, and believes nothing that it has not verified. What it hands over is
+verified again by the recipes.
 """

@@ -10,15 +10,22 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from verifier.collateral import hygon_files, nvidia_files
 from verifier.collateral.bundle import from_json
 from verifier.endorsements.chain import common_name, read_certificates
-from verifier.endorsements.collateral import AmdCollateral, Collateral, IntelCollateral
+from verifier.endorsements.collateral import (
+    AmdCollateral,
+    ArmCollateral,
+    Collateral,
+    IntelCollateral,
+    TpmCollateral,
+)
 from verifier.endorsements.crl import read_crl
 from verifier.endorsements.intel import CA_KINDS, PCK_LEAF, TCB_SIGNING
 from verifier.errors import MalformedCollateral, SetupError
@@ -26,7 +33,8 @@ from verifier.errors import MalformedCollateral, SetupError
 MAX_FILE_BYTES = 8 * 1024 * 1024
 MAX_FOLDER_ENTRIES = 1000
 
-_SUFFIXES = (".der", ".pem", ".crt", ".cer", ".crl", ".json")
+_SUFFIXES = (".der", ".pem", ".crt", ".cer", ".crl", ".json", ".cert", ".jwk", *nvidia_files.SUFFIXES)
+_JWK = re.compile(rb'"kty"\s*:')
 _PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,32})-----")
 
 
@@ -63,7 +71,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _from_file(path: Path) -> Collateral:
-    collateral = _recognise(read_bounded(path))
+    collateral = recognise(read_bounded(path))
     if collateral is None:
         raise MalformedCollateral("collateral.kind", f"{path} is neither a certificate, a CRL nor collateral JSON")
     return collateral
@@ -79,7 +87,7 @@ def _from_folder(folder: Path) -> list[Collateral]:
     found = []
     for entry in sorted(entries, key=lambda entry: (entry.name != "collateral.json", entry.name)):
         try:
-            collateral = _recognise(read_bounded(entry))
+            collateral = recognise(read_bounded(entry))
         except MalformedCollateral:
             continue  # some other file of that suffix; a recipe says what it misses
         if collateral is not None:
@@ -87,17 +95,24 @@ def _from_folder(folder: Path) -> list[Collateral]:
     return found
 
 
-def _recognise(data: bytes) -> Collateral | None:
-    """A PEM label, JSON's brace, or DER's SEQUENCE tag tell the kind; None when it is none of these."""
+def recognise(data: bytes) -> Collateral | None:
+    """JSON's brace, XML's bracket, a PEM label or DER's SEQUENCE tag tell the kind; None when it is none of these."""
     if data.lstrip()[:1] == b"{":
-        return from_json(data)
+        return _key(data) if _JWK.search(data) else from_json(data)
+    nvidia = nvidia_files.recognise(data)
+    if nvidia is not None:
+        return Collateral(nvidia=nvidia)
     label = _PEM_LABEL.search(data)
-    if label is None and data[:1] != b"0":
-        return None
-    if label is not None and label.group(1) not in (b"CERTIFICATE", b"X509 CRL"):
-        return None
     if label is not None:
-        return _crl(data) if label.group(1) == b"X509 CRL" else _certificates(data)
+        read = _BY_LABEL.get(label.group(1))
+        return read(data) if read else None
+    hygon = hygon_files.recognise(data)
+    if hygon is not None:
+        return Collateral(hygon=hygon)
+    return _der(data) if data[:1] == b"0" else None
+
+
+def _der(data: bytes) -> Collateral:
     try:
         return _certificates(data)
     except MalformedCollateral:
@@ -105,8 +120,14 @@ def _recognise(data: bytes) -> Collateral | None:
 
 
 def _certificates(data: bytes) -> Collateral:
-    found = tuple(c.public_bytes(Encoding.DER) for c in read_certificates(data, "certificates"))
-    return Collateral(amd=AmdCollateral(certificates=found))
+    """Whose they are is told by the recipes, which take what they need."""
+    found = tuple(certificate.public_bytes(Encoding.DER) for certificate in read_certificates(data, "certificates"))
+    return Collateral(amd=AmdCollateral(certificates=found), tpm=TpmCollateral(certificates=found))
+
+
+def _key(data: bytes) -> Collateral:
+    """A bare public key beside evidence: a TPM's, or a CCA platform's. It proves nothing by lying there."""
+    return Collateral(tpm=TpmCollateral(keys=(data,)), arm=ArmCollateral((data,)))
 
 
 def _crl(data: bytes) -> Collateral:
@@ -116,7 +137,11 @@ def _crl(data: bytes) -> Collateral:
         return Collateral(intel=IntelCollateral(root_ca_crl=data))
     if name in CA_KINDS:
         return Collateral(intel=IntelCollateral(pck_crl=data))
-    return Collateral(amd=AmdCollateral(crls=(data,)))
+    return Collateral(amd=AmdCollateral(crls=(data,)), tpm=TpmCollateral(crls=(data,)))
+
+
+_BY_LABEL: dict[bytes, Callable[[bytes], Collateral]] = {
+    b"CERTIFICATE": _certificates, b"X509 CRL": _crl, b"PUBLIC KEY": _key}
 
 
 def _intel_chains(certificates: Sequence[bytes]) -> IntelCollateral | None:

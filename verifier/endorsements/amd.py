@@ -183,7 +183,7 @@ def _check_revocation(trail: Trail, ark: Anchor, roots: Roots, serials: Sequence
 
     A list of another trusted root says nothing here; one of nobody's is a mistake that must not pass for a list.
     """
-    issuer, lists = _ark_issuer(ark), []
+    issuer, lists = ark_issuer(ark), []
     others = {anchor.subject for anchor in roots.anchors} - {ark.subject}
     for data in crls:
         crl = read_crl(data, "crl")
@@ -199,7 +199,7 @@ def _check_revocation(trail: Trail, ark: Anchor, roots: Roots, serials: Sequence
     return lists
 
 
-def _ark_issuer(ark: Anchor) -> Issuer:
+def ark_issuer(ark: Anchor) -> Issuer:
     """AMD's key identifiers are the SHA-1 of the key (RFC 5280 section 4.2.1.2), so a pinned key determines its own."""
     if ark.certificate is not None:
         return Issuer.of(ark.certificate)

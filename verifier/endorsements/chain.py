@@ -2,7 +2,7 @@
 
 Rules of the room: chains have the fixed shape their maker publishes; nothing is searched for. Every link is checked in
 the same straight line (validity, issuer, role, algorithm, signature) and no check depends on the outcome of another.
-Source: RFC 5280 section 6.1, narrowed to what Intel and AMD issue.
+Source: RFC 5280 section 6.1, narrowed to what TEE makers issue.
 """
 
 from __future__ import annotations
@@ -13,19 +13,16 @@ from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import SignatureAlgorithmOID
 
+from verifier.endorsements.schemes import AMD, INTEL, PublicKey, Scheme
 from verifier.endorsements.window import Window, unix
 from verifier.errors import MalformedCollateral
 from verifier.formats import der
 from verifier.formats.der import Tag
 from verifier.formats.reader import Reader
 from verifier.trail import Trail
-
-PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 EXTENSION_TWICE = "collateral.certificate.extension_twice"
 MAX_CERTIFICATES = 10
@@ -157,12 +154,14 @@ def told_moment(ok: bool, at: int) -> int | None:
     return None if ok else at
 
 
-def check_link(trail: Trail, rule: str, certificate: x509.Certificate, issuer: Issuer, at: int, *,
-               ca_depth: int | None) -> Window:
+def check_link(trail: Trail, rule: str, certificate: x509.Certificate, issuer: Issuer, at: int, *, ca_depth: int | None,
+               scheme: Scheme | None = None, known_critical: frozenset[str] = frozenset()) -> Window:
     """One certificate under its issuer at ``at``; returns its dates.
 
     ca_depth: None for a leaf (must not be a CA); for a CA the number of CA certificates that follow below it, which
-    its path length must allow. Notes ``<rule>.validity``, ``.issuer``, ``.role``, ``.extensions`` and ``.signature``.
+    its path length must allow. scheme: how the maker signs, None for Intel's and AMD's. known_critical: dotted names of
+    further critical extensions that the caller judges itself. Notes ``<rule>.validity``, ``.issuer``, ``.role``,
+    ``.extensions`` and ``.signature``.
     """
     window = validity(certificate)
     check_validity(trail, rule, window, at)
@@ -170,14 +169,15 @@ def check_link(trail: Trail, rule: str, certificate: x509.Certificate, issuer: I
     authority = authority_key_identifier(certificate.extensions)
     if authority is not None and issuer.key_identifier is not None:
         trail.equal(f"{rule}.authority_key", expected=issuer.key_identifier, got=authority)
-    _check_role(trail, rule, certificate, ca_depth)
+    _check_role(trail, rule, certificate, ca_depth, known_critical)
     _check_identifiers(trail, f"{rule}.signature", certificate.public_bytes(Encoding.DER))
     check_signature(trail, f"{rule}.signature", issuer.public_key, certificate.signature,
-                    certificate.tbs_certificate_bytes, certificate.signature_algorithm_oid)
+                    certificate.tbs_certificate_bytes, certificate.signature_algorithm_oid, scheme)
     return window
 
 
-def _check_role(trail: Trail, rule: str, certificate: x509.Certificate, ca_depth: int | None) -> None:
+def _check_role(trail: Trail, rule: str, certificate: x509.Certificate, ca_depth: int | None,
+                known_critical: frozenset[str]) -> None:
     constraints: x509.BasicConstraints | None = None
     usage: x509.KeyUsage | None = None
     unknown: list[str] = []
@@ -186,7 +186,7 @@ def _check_role(trail: Trail, rule: str, certificate: x509.Certificate, ca_depth
             constraints = extension.value
         elif isinstance(extension.value, x509.KeyUsage):
             usage = extension.value
-        elif extension.critical:
+        elif extension.critical and extension.oid.dotted_string not in known_critical:
             unknown.append(extension.oid.dotted_string)
     trail.require(f"{rule}.extensions", not unknown, "an unknown critical extension refuses", got=unknown)
     is_ca = constraints is not None and constraints.ca
@@ -216,28 +216,24 @@ def _check_identifiers(trail: Trail, rule: str, document: bytes) -> None:
                   "the algorithm beside the signature must be the signed one")
 
 
-def check_crl_signature(trail: Trail, rule: str, crl: x509.CertificateRevocationList, key: PublicKey) -> None:
+def check_crl_signature(trail: Trail, rule: str, crl: x509.CertificateRevocationList, key: PublicKey,
+                        scheme: Scheme | None = None) -> None:
     """The CRL must be signed by ``key`` with the algorithm its kind of key uses."""
-    check_signature(trail, rule, key, crl.signature, crl.tbs_certlist_bytes, crl.signature_algorithm_oid)
+    check_signature(trail, rule, key, crl.signature, crl.tbs_certlist_bytes, crl.signature_algorithm_oid, scheme)
 
 
 def check_signature(trail: Trail, rule: str, key: PublicKey, signature: bytes, signed: bytes,
-                    algorithm: x509.ObjectIdentifier) -> None:
-    """``signature`` over ``signed`` by ``key``, with the one algorithm that belongs to the key's kind.
+                    algorithm: x509.ObjectIdentifier, scheme: Scheme | None = None) -> None:
+    """``signature`` over ``signed`` by ``key`` as ``scheme`` demands; None is the scheme of Intel's or AMD's keys.
 
-    P-256: ECDSA with SHA-256 (Intel). RSA of at least 4096 bits: RSASSA-PSS, SHA-384, MGF1-SHA-384, salt 48 (AMD). The
-    algorithm is decided by the key; the algorithm that the certificate names must agree.
+    The algorithm is decided by scheme and key; the algorithm that the certificate names must agree.
     """
+    demanded = scheme or (INTEL if isinstance(key, ec.EllipticCurvePublicKey) else AMD)
+    trail.require(f"{rule}.algorithm", demanded.fits(key, algorithm), f"must be {demanded.told}",
+                  got=algorithm.dotted_string if isinstance(key, ec.EllipticCurvePublicKey) else
+                  f"{algorithm.dotted_string}, {key.key_size}")
     try:
-        if isinstance(key, ec.EllipticCurvePublicKey):
-            trail.require(f"{rule}.algorithm", isinstance(key.curve, ec.SECP256R1)
-                          and algorithm == SignatureAlgorithmOID.ECDSA_WITH_SHA256, "must be ECDSA P-256 with SHA-256",
-                          got=algorithm.dotted_string)
-            key.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
-        else:
-            trail.require(f"{rule}.algorithm", key.key_size == 4096 and algorithm == SignatureAlgorithmOID.RSASSA_PSS,
-                          "must be RSASSA-PSS with a 4096-bit key", got=f"{algorithm.dotted_string}, {key.key_size}")
-            key.verify(signature, signed, padding.PSS(padding.MGF1(hashes.SHA384()), 48), hashes.SHA384())
+        demanded.verify(key, signature, signed)
     except InvalidSignature:
         raise trail.fail(rule, "the signature does not verify") from None
     trail.passed(rule)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Self, TypeVar
 
 
 class Family(NamedTuple):
@@ -36,6 +36,8 @@ class Family(NamedTuple):
         return cls(found.get("id", "SGX"), bytes.fromhex(found["fmspc"]), int(found["number"]), found["issued"],
                    found["next"])
 
+
+L = TypeVar("L", bound="_Lists")
 
 _HINTS = {
     "id": re.compile(rb'"id"\s*:\s*"(SGX|TDX)"'),
@@ -81,31 +83,81 @@ class IntelCollateral:
         return state.digest()
 
 
-@dataclass(frozen=True)
-class AmdCollateral:
-    """AMD's endorsements: certificates (DER or PEM, any order, VCEK/VLEK/ASK/ASVK/ARK) and CRLs (DER or PEM)."""
-
-    certificates: tuple[bytes, ...] = ()
-    crls: tuple[bytes, ...] = ()
+class _Lists:
+    """What is kept in lists of byte strings."""
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 over every member with its length."""
-        state = hashlib.sha256(b"attestkit amd collateral")
-        for group in (self.certificates, self.crls):
+        """SHA-256 over every member with its length: the name under which prepared trust is kept."""
+        state = hashlib.sha256(b"attestkit " + type(self).__name__.encode())
+        for member in fields(self):  # type: ignore[arg-type]
+            group: tuple[bytes, ...] = getattr(self, member.name)
             state.update(len(group).to_bytes(8, "big"))
             for value in group:
                 state.update(len(value).to_bytes(8, "big") + value)
         return state.digest()
 
+    def with_all_of(self, others: Iterable[Self]) -> Self:
+        """These and those of ``others``, in order."""
+        groups = {member.name: tuple(value for one in (self, *others) for value in getattr(one, member.name))
+                  for member in fields(self)}  # type: ignore[arg-type]
+        return type(self)(**groups)
+
+
+@dataclass(frozen=True)
+class AmdCollateral(_Lists):
+    """AMD's endorsements: certificates (DER or PEM, any order, VCEK/VLEK/ASK/ASVK/ARK) and CRLs (DER or PEM)."""
+
+    certificates: tuple[bytes, ...] = ()
+    crls: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class TpmCollateral(_Lists):
+    """What vouches for a TPM's attestation key: certificates (DER or PEM: AK, intermediates), CRLs, and public areas
+    or keys (TPMT_PUBLIC, or SubjectPublicKeyInfo as DER or PEM) that somebody laid beside a quote."""
+
+    certificates: tuple[bytes, ...] = ()
+    crls: tuple[bytes, ...] = ()
+    keys: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class ArmCollateral(_Lists):
+    """Attestation keys of CCA platforms (CPAK) that somebody laid beside a token: JWK or PEM."""
+
+    cpaks: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class HygonCollateral(_Lists):
+    """Certificates in Hygon's own format, each alone or concatenated: HRK and HSK 832 bytes, CEK and PEK 2084 bytes."""
+
+    certificates: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class NvidiaCollateral(_Lists):
+    """Reference integrity manifests (signed SWID tags, XML) and OCSP answers (DER)."""
+
+    rims: tuple[bytes, ...] = ()
+    ocsp_answers: tuple[bytes, ...] = ()
+
 
 @dataclass(frozen=True)
 class Collateral:
-    """Everything a caller has. ``more_intel`` are further sets of Intel's, for other TEEs and platform families."""
+    """Everything a caller has, None of makers of which there is nothing.
+
+    more_intel: further sets of Intel's, for other TEEs and platform families.
+    """
 
     intel: IntelCollateral | None = None
     amd: AmdCollateral | None = None
     more_intel: tuple[IntelCollateral, ...] = ()
+    tpm: TpmCollateral | None = None
+    arm: ArmCollateral | None = None
+    hygon: HygonCollateral | None = None
+    nvidia: NvidiaCollateral | None = None
 
     @classmethod
     def none(cls) -> Collateral:
@@ -143,10 +195,15 @@ class Collateral:
         sets = [_filled(item, loose) for item in pieces if item.tcb_info is not None]
         if not sets and loose:
             sets = [_filled(loose[0], loose[1:])]
-        amd = [one.amd for one in everything if one.amd is not None]
-        together = AmdCollateral(tuple(c for one in amd for c in one.certificates),
-                                 tuple(c for one in amd for c in one.crls)) if amd else None
-        return Collateral(sets[0] if sets else None, together, tuple(sets[1:]))
+        return Collateral(
+            sets[0] if sets else None, _together([one.amd for one in everything]), tuple(sets[1:]),
+            _together([one.tpm for one in everything]), _together([one.arm for one in everything]),
+            _together([one.hygon for one in everything]), _together([one.nvidia for one in everything]))
+
+
+def _together(pieces: Iterable[L | None]) -> L | None:
+    given = [piece for piece in pieces if piece is not None]
+    return given[0].with_all_of(given[1:]) if given else None
 
 
 def _filled(ours: IntelCollateral, loose: Iterable[IntelCollateral]) -> IntelCollateral:

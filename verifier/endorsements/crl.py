@@ -20,6 +20,7 @@ from verifier.endorsements.chain import (
     ends_with_signature,
     told_moment,
 )
+from verifier.endorsements.schemes import Scheme
 from verifier.endorsements.window import Window, unix
 from verifier.errors import MalformedCollateral
 from verifier.trail import Trail
@@ -63,13 +64,17 @@ def read_crl(data: bytes, field: str) -> x509.CertificateRevocationList:
     return crl
 
 
-def verify_crl(trail: Trail, rule: str, crl: x509.CertificateRevocationList, issuer: Issuer, at: int) -> RevocationList:
-    """``crl`` as a list that may be asked: issuer, signature, window and scope hold at ``at``."""
+def verify_crl(trail: Trail, rule: str, crl: x509.CertificateRevocationList, issuer: Issuer, at: int, *,
+               scheme: Scheme | None = None) -> RevocationList:
+    """``crl`` as a list that may be asked: issuer, signature, window and scope hold at ``at``.
+
+    scheme: how the maker signs, None for Intel's and AMD's.
+    """
     trail.equal(f"{rule}.issuer", expected=issuer.name, got=crl.issuer.rfc4514_string())
     authority = authority_key_identifier(crl.extensions)
     if authority is not None and issuer.key_identifier is not None:
         trail.equal(f"{rule}.authority_key", expected=issuer.key_identifier, got=authority)
-    check_crl_signature(trail, f"{rule}.signature", crl, issuer.public_key)
+    check_crl_signature(trail, f"{rule}.signature", crl, issuer.public_key, scheme)
     window = _window(trail, rule, crl)
     ok = window.contains(at)
     trail.require(f"{rule}.validity", ok, "the moment must lie in [thisUpdate, nextUpdate)",

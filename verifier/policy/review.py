@@ -22,7 +22,7 @@ from verifier.policy.engine import CompiledPolicy, PolicyEngine, PolicyError
 from verifier.policy.lint import ANY, Tree, lint
 from verifier.policy.source import check_source
 
-SAMPLES = ("tdx", "sgx", "snp", "sample")
+SAMPLES = ("tdx", "sgx", "snp", "az-snp-vtpm", "az-tdx-vtpm", "tpm", "nitro", "cca", "csv", "nvidia", "sample")
 MAX_CPU_SECONDS = 0.05
 MAX_WARNINGS = 100
 

@@ -10,7 +10,7 @@ import click
 from verifier.errors import MalformedEvidence, SetupError
 from verifier.formats.snp_report import ProductLine
 from verifier.formats.strict import hex_bytes
-from verifier.software_tee.maker import TEES, SoftwareTee
+from verifier.software_tee.maker import OWN, TEES, SoftwareTee
 
 
 @click.group("software-tee")
@@ -23,14 +23,15 @@ def software_tee() -> None:
 @click.option("--seed", metavar="HEX", envvar="ATTESTKIT_SOFTWARE_TEE_SEED", show_envvar=True,
               help="Derive all keys from this (16 bytes or more), for reproducible tests; whoever knows it knows the "
               "keys. Default: random keys.")
-@click.option("--tee", "tees", metavar="NAME,...", default=",".join(TEES), show_default=True, help="What to make.")
+@click.option("--tee", "tees", metavar="NAME,...", default=",".join(OWN), show_default=True,
+              help=f"What to make: all, or some of {', '.join(TEES)}.")
 @click.option("--line", type=click.Choice([line.value for line in ProductLine]), default=ProductLine.MILAN.value,
               show_default=True, help="Product line of the small AMD.")
 def init(folder: Path, seed: str | None, tees: str, line: str) -> None:
     """Make a software TEE in DIR, which must not exist."""
     try:
         key = None if seed is None else hex_bytes(seed, "--seed")
-        made = SoftwareTee.create(key, at=int(time.time()), tees=tees.split(","), line=line)
+        made = SoftwareTee.create(key, at=int(time.time()), tees=TEES if tees == "all" else tees.split(","), line=line)
         made.save(folder)
     except (SetupError, MalformedEvidence) as error:
         raise click.UsageError(str(error)) from None
@@ -56,10 +57,11 @@ def _tell(folder: Path, made: SoftwareTee) -> None:
     click.echo(f"  keys        {folder}/keys (private)")
     for path in sorted((folder / "roots").iterdir()):
         click.echo(f"  root        {path}")
-    for name in made.tees:
-        click.echo(f"  collateral  {folder}/collateral/{name}")
+    for path in sorted((folder / "collateral").iterdir()):
+        click.echo(f"  collateral  {path}")
     click.echo("Nothing trusts these roots until they are named. Next:")
     click.echo(f"  echo hello | attestation evidence --tee software --software-tee {folder} --software-kind {tee} "
                "--runtime-data - > evidence.json")
-    click.echo(f"  verifier verify evidence.json --tee {tee} --roots {folder}/roots/{made.root_name(tee)} "
-               f"--collateral {folder}/collateral/{tee}")
+    roots = " ".join(f"--roots {folder}/roots/{name}" for name in made.root_names(tee))
+    collateral = f" --collateral {folder}/collateral/{tee}" if (folder / "collateral" / tee).exists() else ""
+    click.echo(f"  verifier verify evidence.json --tee {tee} {roots}{collateral}")

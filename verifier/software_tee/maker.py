@@ -8,9 +8,10 @@ The folder (0700):
 
     software-tee.json            what it is: TEEs, dates, platform, chip, guest; meant to be edited
     keys/*.pem                   private keys (0600)
-    roots/*.pem                  what a verifier must be told to trust
+    roots/                       what a verifier must be told to trust
     collateral/{tdx,sgx}/        collateral.json
     collateral/snp/              leaf and CA certificates (PEM) and the revocation list (DER)
+    collateral/<tee>/            what the others' makers publish
 
 Everything but the keys and the settings is remade from them whenever it is needed, byte for byte.
 """
@@ -35,16 +36,15 @@ from verifier.software_tee.guest import GuestImage
 from verifier.software_tee.intel import SmallIntel, collateral_json
 from verifier.software_tee.intel_platform import Platform
 from verifier.software_tee.keys import KeyRing
+from verifier.software_tee.makers import INIT_DATA_SIZES, MAKERS, REPORT_DATA_SIZES, ZEROED, Maker
 from verifier.software_tee.settings import from_object, to_object
 
 FORMAT = "attestkit-software-tee/1"
-TEES = (Tee.TDX, Tee.SGX, Tee.SNP)
+OWN = (Tee.TDX, Tee.SGX, Tee.SNP)  # with settings in the folder
+TEES = (*OWN, *MAKERS)
 YEAR = 365 * 24 * 3600
 CLOCK_SKEW = 3600  # collateral is dated back by this much, so that a verifier whose clock is behind can use it
 MAX_SETTINGS_BYTES = 64 * 1024
-
-# The field that carries init data, and its size.
-INIT_DATA_SIZES = {Tee.TDX: 48, Tee.SGX: 64, Tee.SNP: 32}
 REPORT_DATA_SIZE = 64
 
 
@@ -58,13 +58,13 @@ class SoftwareTee:
     keys: KeyRing = field(repr=False)
     issued: int
     valid_for: int = YEAR
-    tees: tuple[Tee, ...] = TEES
+    tees: tuple[Tee, ...] = OWN
     platform: Platform = field(default_factory=Platform)
     chip: Chip = field(default_factory=lambda: Chip.of(ProductLine.MILAN))
     guest: GuestImage = field(default_factory=GuestImage)
 
     @classmethod
-    def create(cls, seed: bytes | None = None, *, at: int, tees: Iterable[str] = TEES, valid_for: int = YEAR,
+    def create(cls, seed: bytes | None = None, *, at: int, tees: Iterable[str] = OWN, valid_for: int = YEAR,
                line: str = ProductLine.MILAN) -> SoftwareTee:
         """A software TEE at ``at`` (Unix seconds); ``seed`` as for `KeyRing`; ``line`` is the AMD product line."""
         return cls(KeyRing(seed), at - CLOCK_SKEW, valid_for, _tees(tees), chip=Chip.of(line))
@@ -83,22 +83,41 @@ class SoftwareTee:
         """The small AMD."""
         return SmallAmd(self.keys, self.issued, self.valid_for, self.chip)
 
+    @cached_property
+    def _made(self) -> dict[Tee, Maker]:
+        return {}
+
+    def maker(self, tee: str) -> Maker:
+        """The maker behind a TEE that has no settings here. Raises `SetupError` for the others."""
+        kind = self._of(tee)
+        if kind not in MAKERS:
+            raise SetupError("software_tee.tee", "this TEE's maker is another member", expected=[*MAKERS], got=kind)
+        if kind not in self._made:
+            self._made[kind] = MAKERS[kind](self)
+        return self._made[kind]
+
     # -- what it hands out ---------------------------------------------------------------------------------------------
 
     def evidence(self, tee: str, report_data: bytes, *, init_data: bytes | None = None,
-                 guest: GuestImage | None = None) -> Evidence:
+                 guest: GuestImage | None = None, event_log: bytes | None = None) -> Evidence:
         """What an attester in ``guest`` (None is the software TEE's own) would obtain from its hardware.
 
-        report_data: 64 bytes. init_data: 48 bytes for TDX, 64 for SGX, 32 for SNP; None is all zero. Raises
+        report_data: 64 bytes for processors' TEEs, 32 for NVIDIA, up to 64 for TPMs. init_data: as long as the TEE's
+        field (`makers.INIT_DATA_SIZES`); None is an empty one. event_log: travels beside a TD quote. Raises
         `SetupError` for other lengths and for a TEE that this was not made for.
         """
         kind = self._of(tee)
-        image = guest or self.guest
-        bound = bytes(INIT_DATA_SIZES[kind]) if init_data is None else init_data
+        size = INIT_DATA_SIZES[kind]
+        bound = init_data if init_data is not None else bytes(size or 0) if kind in ZEROED else b""
+        if init_data is not None:
+            _check_size("init_data", init_data, size or 0)
+        if kind in MAKERS:
+            return self.maker(kind).evidence(report_data, bound)
         _check_size("report_data", report_data, REPORT_DATA_SIZE)
-        _check_size("init_data", bound, INIT_DATA_SIZES[kind])
+        image = guest or self.guest
         if kind is Tee.TDX:
-            return Evidence(kind, self.intel.quote(image.td_report(report_data, bound), version=image.tdx_version))
+            quote = self.intel.quote(image.td_report(report_data, bound), version=image.tdx_version)
+            return Evidence(kind, quote, event_log=event_log)
         if kind is Tee.SGX:
             return Evidence(kind, self.intel.quote(image.enclave_report(report_data, bound)))
         blank = self.amd.body(version=image.snp_version)
@@ -112,16 +131,22 @@ class SoftwareTee:
         return Tee(tee)
 
     def roots(self) -> list[bytes]:
-        """PEM of each root that a verifier would have to trust."""
+        """Each root that a verifier would have to trust, as in its file."""
         return list(self._roots().values())
 
-    def root_name(self, tee: str) -> str:
-        """The file in ``roots/`` that vouches for that TEE's evidence."""
-        return f"amd-{self.chip.line}.pem" if self._of(tee) is Tee.SNP else "intel.pem"
+    def root_names(self, tee: str) -> list[str]:
+        """The files in ``roots/`` that vouch for that TEE's evidence."""
+        return list(self._roots_of(self._of(tee)))
 
     def _roots(self) -> dict[str, bytes]:
-        return {self.root_name(tee): self.amd.chain("ark") if tee is Tee.SNP else self.intel.chain("root")
-                for tee in self.tees}
+        return {name: data for tee in self.tees for name, data in self._roots_of(tee).items()}
+
+    def _roots_of(self, tee: Tee) -> dict[str, bytes]:
+        if tee in MAKERS:
+            return self.maker(tee).roots()
+        if tee is Tee.SNP:
+            return {f"amd-{self.chip.line}.pem": self.amd.chain("ark")}
+        return {"intel.pem": self.intel.chain("root")}
 
     def intel_collateral(self, tee: str = "tdx") -> dict[str, bytes]:
         """Members of `IntelCollateral` for that TEE's quotes."""
@@ -142,7 +167,8 @@ class SoftwareTee:
         try:
             self.rewrite(making)
             for tee in self.tees:
-                self.evidence(tee, bytes(REPORT_DATA_SIZE))  # brings the last keys into being
+                # brings the last keys into being
+                self.evidence(tee, bytes(REPORT_DATA_SIZES.get(tee, REPORT_DATA_SIZE)))
             self.keys.save(making / "keys")
             making.rename(folder)
         except BaseException:
@@ -162,7 +188,10 @@ class SoftwareTee:
         files = {"software-tee.json": _json(self._settings())}
         files |= {f"roots/{name}": pem for name, pem in self._roots().items()}
         for tee in self.tees:
-            if tee is Tee.SNP:
+            if tee in MAKERS:
+                published = self.maker(tee).collateral_files()
+                files |= {f"collateral/{tee}/{name}": data for name, data in published.items()}
+            elif tee is Tee.SNP:
                 for role in ("ark", "ask", "asvk", "vcek", "vlek"):
                     files[f"collateral/snp/{role}.pem"] = self.amd.chain(role)
                 files["collateral/snp/ark.crl"] = self.amd.crl

@@ -14,6 +14,13 @@ RECIPES = {
     Tee.TDX: "verifier.tees.tdx:TdxRecipe",
     Tee.SGX: "verifier.tees.sgx:SgxRecipe",
     Tee.SNP: "verifier.tees.snp:SnpRecipe",
+    Tee.AZ_SNP_VTPM: "verifier.tees.az_snp_vtpm:AzSnpVtpmRecipe",
+    Tee.AZ_TDX_VTPM: "verifier.tees.az_tdx_vtpm:AzTdxVtpmRecipe",
+    Tee.TPM: "verifier.tees.tpm:TpmRecipe",
+    Tee.NITRO: "verifier.tees.nitro:NitroRecipe",
+    Tee.CCA: "verifier.tees.cca:CcaRecipe",
+    Tee.CSV: "verifier.tees.csv:CsvRecipe",
+    Tee.NVIDIA: "verifier.tees.nvidia:NvidiaRecipe",
     Tee.SAMPLE: "verifier.tees.sample:SampleRecipe",
 }
 

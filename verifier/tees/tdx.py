@@ -1,29 +1,33 @@
-"""Intel TDX: quote version 4 and 5, TD report 1.0, 1.5 and 1.5 extended.
+"""Intel TDX: quote version 4 and 5, TD report 1.0, 1.5 and 1.5 extended; the guest's event log where it sent one.
 
-The maker's rules are `verifier.checks.dcap`; what is particular to a TD (attributes, service TD) is here.
-Source: Intel "TDX DCAP Quote Generation and Verification"; "TDX Module Base Architecture Specification", TDATTRIBUTES.
+The maker's rules are `verifier.checks.dcap`; what is particular to a TD (attributes, service TD) is
+`verifier.checks.td_claims`; a log must explain RTMR0 to RTMR3 (`verifier.checks.event_log`). Source: Intel "TDX DCAP
+Quote Generation and Verification".
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from verifier.checks import dcap
+from verifier.checks.event_log import check_ccel
+from verifier.checks.td_claims import body_claims
+from verifier.checks.td_claims import flags as _flags
 from verifier.claims import Claims
 from verifier.errors import VerifierError
 from verifier.evidence import Evidence, Tee
 from verifier.formats.quote import Quote
-from verifier.formats.td_report import BASE_FIELDS, TdReport
+from verifier.formats.td_report import TdReport
 from verifier.tees.base import Context
 
-DEBUG = 1 << 0
-# The whole first byte marks a TD that must not be trusted; only its DEBUG bit can be allowed by name.
-UNTRUSTED = 0xFF
-SEPT_VE_DISABLE = 1 << 28
-MIGRATABLE = 1 << 29
-# ICSSD, LASS, SEPT_VE_DISABLE, MIGRATABLE, PKS, KL; TPA, PERFMON.
-_KNOWN = UNTRUSTED | 1 << 16 | 1 << 27 | SEPT_VE_DISABLE | MIGRATABLE | 1 << 30 | 1 << 31 | 1 << 62 | 1 << 63
+
+@dataclass(frozen=True, slots=True)
+class TdEvidence:
+    """A quote, and the event log beside it as bytes that nothing vouches for; None where there is none."""
+
+    quote: Quote
+    event_log: bytes | None
 
 
 class TdxRecipe:
@@ -31,18 +35,19 @@ class TdxRecipe:
 
     tee = Tee.TDX
 
-    def parse(self, evidence: Evidence) -> Quote:
-        """A quote; whether it is about a TD is judged by `verify`."""
-        return Quote.from_bytes(evidence.quote)
+    def parse(self, evidence: Evidence) -> TdEvidence:
+        """A quote; whether it is about a TD, and what its log says, is judged by `verify`."""
+        return TdEvidence(Quote.from_bytes(evidence.quote), evidence.event_log)
 
-    def inspect(self, quote: Quote) -> dict[str, Any]:
+    def inspect(self, evidence: TdEvidence) -> dict[str, Any]:
         """The header's and the body's fields."""
+        quote = evidence.quote
         body = body_claims(quote.body) if isinstance(quote.body, TdReport) else asdict(quote.body)
         return {"quote_version": quote.header.version, "body_type": quote.body_type.name, **body}
 
-    def verify(self, quote: Quote, context: Context) -> Claims:
-        """Every rule of `verifier.checks.dcap`, then what the TD is."""
-        trail = context.trail
+    def verify(self, evidence: TdEvidence, context: Context) -> Claims:
+        """Every rule of `verifier.checks.dcap`, then what the TD is, then what its log proves."""
+        trail, quote = context.trail, evidence.quote
         trail.equal("quote.tee", expected=self.tee.value, got=quote.tee.value)
         body = quote.body
         assert isinstance(body, TdReport)  # noqa: S101 - the rule above
@@ -54,8 +59,15 @@ class TdxRecipe:
             if error.standing:
                 error.standing = error.standing._replace(flags=flags)
             raise
+        facts: dict[str, Any] = {}
+        if evidence.event_log is not None:
+            try:
+                facts["event_log"] = check_ccel(trail, evidence.event_log, _rtmrs(body)).claims()
+            except VerifierError as error:
+                raise error.at_standing(result.platform.status.value, result.platform.outcome.advisory_ids,
+                                        flags) from None
         return Claims(
-            tee=self.tee, body=body_claims(body), endorsement=dcap.endorsement_claims(result),
+            tee=self.tee, body=body_claims(body) | facts, endorsement=dcap.endorsement_claims(result),
             software=result.chain.anchor.software, report_data=body.report_data, init_data=body.mr_config_id,
             valid_until=result.window.not_after, status=result.platform.status.value,
             advisory_ids=result.platform.outcome.advisory_ids, flags=flags,
@@ -63,24 +75,5 @@ class TdxRecipe:
         )
 
 
-def body_claims(body: TdReport) -> dict[str, Any]:
-    """The TD report's fields by name; those of TD 1.5 only where the report has them."""
-    claims = {name: getattr(body, name) for name in BASE_FIELDS}
-    for part in (body.v15, body.extended):
-        if part is not None:
-            claims.update(asdict(part))
-    return claims
-
-
-def _flags(body: TdReport) -> tuple[str, ...]:
-    bits = body.attribute_bits
-    service_td = body.v15 is not None and any(body.v15.mr_service_td)
-    found = (
-        ("TD_DEBUG", bool(bits & DEBUG)),
-        ("TD_UNTRUSTED", bool(bits & UNTRUSTED & ~DEBUG)),
-        ("SEPT_VE_DISABLE_NOT_SET", not bits & SEPT_VE_DISABLE),
-        ("MIGRATABLE", bool(bits & MIGRATABLE)),
-        ("MRSERVICETD_NONZERO", service_td),
-        ("TD_ATTRIBUTES_UNKNOWN", bool(bits & ~_KNOWN)),
-    )
-    return tuple(name for name, present in found if present)
+def _rtmrs(body: TdReport) -> dict[int, bytes]:
+    return {number: getattr(body, f"rtmr{number}") for number in range(4)}

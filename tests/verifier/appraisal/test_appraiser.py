@@ -17,14 +17,16 @@ NOW = 1_780_000_010
 HEADER = "package policy\nimport rego.v1\n"
 GOOD_CLAIMS = 'trust_claims := {"hardware": 2, "executables": 3, "configuration": 2}\n'
 ALL_GOOD = HEADER + GOOD_CLAIMS
-HARDWARE = ("tdx-v4", "tdx-v5-td15", "sgx-v3", "snp-Milan", "snp-Genoa", "snp-Turin")
+DEVICES = ("nvidia-hopper", "nvidia-blackwell", "nvidia-switch")
+HARDWARE = ("tdx-v4", "tdx-v5-td15", "sgx-v3", "snp-Milan", "snp-Genoa", "snp-Turin", "az-snp-vtpm", "az-tdx-vtpm",
+            "az-tdx-vtpm-td15", "tpm", "nitro", "cca", "csv-v1", "csv-v2", "csv-v3", *DEVICES)
 
 
 @pytest.mark.parametrize("kind", HARDWARE)
 def test_registered_evidence_is_affirming(claims_of, appraise, matching, kind):
     claims = claims_of(kind)
     result = appraise(claims, matching(claims))
-    assert (result.status, result.software) == ("affirming", False)
+    assert (result.status, result.software) == ("affirming", False), result.explanation
     assert result.submods[0].policy_id == f"default_{claims.tee.value}"
 
 
@@ -41,7 +43,8 @@ def test_software_evidence_is_never_affirming_by_default(claims_of, appraise, ma
 def test_an_owner_may_choose_the_example_by_name(claims_of, appraise, matching, kind):
     claims = claims_of(kind, software=True)
     result = appraise(claims, matching(claims), {"default_cpu": example("software_tee")})
-    assert (result.status, result.software, result.submods[0].policy_id) == ("affirming", True, "default_cpu")
+    assert (result.status, result.software, result.submods[0].policy_id) == (
+        "affirming", True, "default_cpu"), result.explanation
 
 
 def test_sample_evidence_is_contraindicated(claims_of, appraise, matching):
@@ -59,6 +62,29 @@ def test_the_nearest_policy_is_chosen(claims_of, appraise):
     assert appraise(snp, values, own).status == "affirming"
     assert appraise(snp, values, own, name="gpu0").submods[0].policy_id == "default_snp"
     assert appraise(snp, values, {"mine": ALL_GOOD}).submods[0].policy_id == "default_snp"
+
+
+@pytest.mark.parametrize("kind", ["gpu", "switch"])
+def test_devices_are_judged_by_the_policy_of_their_class_or_of_their_maker(claims_of, appraise, kind):
+    device, values, part = claims_of("nvidia-hopper"), ReferenceValues(), f"{kind}0"
+    other = {"gpu": "switch", "switch": "gpu"}[kind]
+
+    def chosen(**own):
+        return appraise(device, values, own, name=part).submods[0].policy_id
+
+    assert chosen() == chosen(default_cpu=ALL_GOOD) == chosen(**{f"default_{other}": ALL_GOOD}) == "default_nvidia"
+    assert chosen(**{f"default_{kind}": ALL_GOOD}) == f"default_{kind}"
+    assert chosen(**{f"default_{kind}": ALL_GOOD, "default_nvidia": ALL_GOOD}) == "default_nvidia"
+
+
+def test_init_data_is_seen_where_it_is_bound(claims_of, engine):
+    parts = [("cpu0", claims_of("tdx-v4")), ("gpu0", claims_of("nvidia-hopper"))]
+    result = Appraiser(engine, None, ReferenceValues()).appraise(
+        parts, runtime_data={"nonce": "n"}, init_data_claims={"aa.toml": {}}, at=NOW)
+    first, device = (part.claims for part in result.submods)
+    assert first["init_data_claims"] == {"aa.toml": {}}
+    assert "init_data_claims" not in device
+    assert first["runtime_data_claims"] == device["runtime_data_claims"] == {"nonce": "n"}
 
 
 def test_the_result_names_the_text_of_the_policy(claims_of, appraise, engine):

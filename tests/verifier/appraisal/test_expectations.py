@@ -26,15 +26,31 @@ def fill(seed: int, size: int) -> bytes:
     return bytes((seed * 31 + index * 7) % 254 + 1 for index in range(size))
 
 
+def first_path(name: str, meta: Any) -> str:
+    """The claim that a member is about; of several, the first."""
+    claim = meta["claim"] or name
+    return claim if isinstance(claim, str) else claim[0]
+
+
 # A value for every claim that can be pinned; no TEE has them all.
-SIZES = {meta["claim"] or name: meta["size"] for name, meta in PINNED.items() if "size" in meta and meta.get("claim")}
-SIZES |= {name: meta["size"] for name, meta in PINNED.items() if "size" in meta and not meta.get("claim")}
+PATHS = {name: first_path(name, meta) for name, meta in PINNED.items()}
+SIZED = {name: fill(number, meta["sizes"][0]) for number, (name, meta) in enumerate(PINNED.items())
+         if meta["kind"] in ("one_of", "masked")}
 TCB = {"fmc": 3, "bootloader": 4, "tee": 5, "snp": 22, "microcode": 213}
+DEVICES = [{"vbios_version": "96.00.A", "driver_version": "580.10"},
+           {"vbios_version": "96.00.B", "driver_version": "580.20"}, {"vbios_version": "96.10.C"}]
+CERTIFIED = [{"arch": "HOPPER", "ueid": "11"}, {"arch": "BLACKWELL", "ueid": "22"}, {"arch": "LS10", "ueid": "33"}]
+OF_DEVICES = {"ueids": ["11", "22", "33"], "vbios_versions": ["96.00.A", "96.00.B", "96.10.C"],
+              "driver_versions": ["580.10", "580.20"]}
+REGISTERS = {bank: {str(number): fill(number + 50, size) for number in (0, 4, 11)}
+             for bank, size in (("sha256", 32), ("sha384", 48))}
 NAMED: dict[str, Any] = {
-    **{path: fill(number, size) for number, (path, size) in enumerate(SIZES.items())},
+    **{PATHS[name]: value for name, value in SIZED.items()},
     "tee_tcb_svn": fill(90, 16), "tee_tcb_svn2": fill(91, 16), "isv_svn": 7, "config_svn": 8, "isv_prod_id": 1,
     "vmpl": 1, "guest_svn": 3, "product_line": "Genoa", "csp_id": "a provider", "tcb.evaluation_number": 18,
-    "tcb.qe_evaluation_number": 17,
+    "tcb.qe_evaluation_number": 17, "ak_trust": "certificate", "cpak_trust": "provisioned", "build": 2000,
+    "gpu_count": 2, "switch_count": 1, "devices": DEVICES, "certified": CERTIFIED,
+    **{f"pcrs.{bank}": values for bank, values in REGISTERS.items()},
     **{f"{which}_tcb_decoded": TCB for which in ("reported", "committed", "current", "launch")},
 }
 
@@ -50,6 +66,11 @@ def nested(named: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def named_for(name: str) -> dict[str, Any]:
+    """All claims; registers of the size that this member is about, where two TEEs call theirs alike."""
+    return NAMED | ({PATHS[name]: SIZED[name]} if name in SIZED else {})
+
+
 def claims(**changes: Any) -> Claims:
     made = Claims(tee=Tee.TDX, body=nested(NAMED), endorsement={}, software=False, report_data=bytes(64),
                   init_data=bytes(48), valid_until=0, status="UpToDate")
@@ -60,8 +81,18 @@ def failed(expectations: Expectations, of: Claims | None = None) -> list[Check]:
     return [check for check in appraise(of or claims(), UNBOUND, expectations) if not check.ok]
 
 
-def path_of(name: str) -> str:
-    return PINNED[name].get("claim") or name
+def value_of(name: str) -> Any:
+    """What the evidence says of it."""
+    return OF_DEVICES[name] if name in OF_DEVICES else named_for(name)[PATHS[name]]
+
+
+def odd_body(name: str, odd: Any) -> dict[str, Any]:
+    """The claims with that one replaced; of several devices, the first one's."""
+    if name not in OF_DEVICES:
+        return nested(NAMED | {PATHS[name]: odd})
+    claim = PINNED[name]["claim"]
+    return nested(NAMED | {list_: [{**devices[0], claim: odd} if claim in devices[0] else devices[0], *devices[1:]]
+                           for list_, devices in (("devices", DEVICES), ("certified", CERTIFIED))})
 
 
 def turned(value: bytes, bit: int) -> bytes:
@@ -69,7 +100,7 @@ def turned(value: bytes, bit: int) -> bytes:
 
 
 def right(name: str) -> list[Any]:
-    value = NAMED[path_of(name)]
+    value = value_of(name)
     match PINNED[name]["kind"]:
         case "one_of":
             return [(value,), (bytes(len(value)), value), (value[:-1], value)]
@@ -86,13 +117,18 @@ def right(name: str) -> list[Any]:
             return [(value,), (0, value)]
         case "names":
             return [(value,), ("other", value)]
+        case "devices":
+            return [tuple(value), ("other", *value)]
+        case "registers":
+            whole = {int(number): (item,) for number, item in value.items()}
+            return [whole, {4: (value["4"],)}, {0: (bytes(len(value["0"])), value["0"])}]
         case "components":
             return [value, {"snp": 22}, {name: svn - 1 for name, svn in value.items()}]
     raise AssertionError(name)
 
 
 def wrong(name: str) -> list[Any]:
-    value = NAMED[path_of(name)]
+    value = value_of(name)
     match PINNED[name]["kind"]:
         case "one_of":
             size = len(value)
@@ -112,6 +148,13 @@ def wrong(name: str) -> list[Any]:
             return [(), (value + 1,), (value - 1,), (True,), (float(value),), (str(value),)]
         case "names":
             return [(), ("",), (value.upper(),), (value + " ",), (value.encode(),)]
+        case "devices":
+            return [(), ("",), *(tuple(item for item in value if item != left_out) for left_out in value),
+                    tuple(item.encode() for item in value)]
+        case "registers":
+            good, size = {int(number): (item,) for number, item in value.items()}, len(value["0"])
+            return [{}, {4: ()}, {5: (bytes(size),)}, good | {4: (value["11"],)}, good | {11: (value["11"][:-1],)},
+                    good | {0: (value["0"] + b"\x00",)}, *(good | {0: (turned(value["0"], bit),)} for bit in range(64))]
         case "components":
             return [*(value | {part: svn + 1} for part, svn in value.items()), {"ucode": 0},
                     {"snp": 23, "microcode": 0}]
@@ -121,15 +164,15 @@ def wrong(name: str) -> list[Any]:
 @pytest.mark.parametrize("name", PINNED)
 def test_each_member_accepts_what_it_names(name):
     for value in right(name):
-        assert failed(Expectations(**{name: value})) == [], value
+        assert failed(Expectations(**{name: value}), claims(body=nested(named_for(name)))) == [], value
 
 
 @pytest.mark.parametrize("name", PINNED)
 def test_each_member_refuses_everything_else_and_alone(name):
     for value in wrong(name):
-        found = failed(Expectations(**{name: value}))
+        found = failed(Expectations(**{name: value}), claims(body=nested(named_for(name))))
         assert [check.id for check in found] == [f"tdx.expect.{name}"], value
-        assert found[0].got == NAMED[path_of(name)]
+        assert found[0].got == value_of(name)
 
 
 @pytest.mark.parametrize("name", PINNED)
@@ -143,7 +186,7 @@ def test_a_demand_on_a_claim_that_is_not_there_is_a_mismatch(name):
 @pytest.mark.parametrize("name", PINNED)
 def test_a_claim_of_another_type_never_matches(name):
     for odd in (b"", "", -1, True, [], {}, 1.5):
-        body = nested(NAMED | {path_of(name): odd})
+        body = odd_body(name, odd)
         for value in right(name):
             found = failed(Expectations(**{name: value}), claims(body=body))
             assert [check.id for check in found] == [f"tdx.expect.{name}"], (odd, value)
@@ -283,6 +326,41 @@ def test_masked_values_are_compared_where_the_mask_is_set(have, want, mask):
     assert (not found) is expected
 
 
+@pytest.mark.parametrize("value", [(), (b"",), b"", {"4": (bytes(32),)}, {4: bytes(32)}, {4: [bytes(32)]},
+                                   {True: (bytes(32),)}])
+def test_registers_are_numbers_with_tuples_of_values(value):
+    with pytest.raises(SetupError) as caught:
+        Expectations(pcrs=value)
+    assert caught.value.id == "expect.pcrs"
+
+
+def test_a_driver_is_demanded_of_every_gpu_and_of_no_switch():
+    switch_only = claims(body={"devices": DEVICES[2:], "certified": CERTIFIED[2:]})
+    expectations = Expectations(driver_versions=("580.10", "580.20"))
+    assert failed(expectations) == []
+    assert failed(expectations, switch_only)[0].got is None  # there is no GPU that could have one
+    silent = [{**DEVICES[0], "driver_version": None}, *DEVICES[1:]]
+    assert failed(expectations, claims(body=nested(NAMED | {"devices": silent})))[0].got == [None, "580.20"]
+
+
+@pytest.mark.parametrize("body", [
+    {"devices": DEVICES}, {"certified": CERTIFIED}, {"devices": DEVICES[:2], "certified": CERTIFIED},
+    {"devices": [], "certified": []}, {"devices": "x", "certified": "x"},
+])
+def test_devices_without_their_certificates_are_no_claim(body):
+    (check,) = failed(Expectations(vbios_versions=("96.00.A", "96.00.B", "96.10.C")), claims(body=body))
+    assert check.got is None
+
+
+def test_nitros_registers_and_azures_are_those_of_no_bank():
+    registers = {"0": fill(1, 48), "4": fill(2, 48)}
+    of_nitro = claims(tee=Tee.NITRO, body={"pcrs": registers})
+    assert failed(Expectations(pcrs={0: (registers["0"],)}), of_nitro) == []
+    assert [check.id for check in failed(Expectations(pcrs={0: (registers["4"],)}), of_nitro)] == ["nitro.expect.pcrs"]
+    assert failed(Expectations(pcrs_sha384={0: (registers["0"],)}), of_nitro)
+    assert failed(Expectations(attestation_key=(fill(3, 32),)), claims(body={"ak_modulus_sha256": fill(3, 32)})) == []
+
+
 @pytest.mark.parametrize(("value", "mask"), [(b"\x01", b"\x00"), (b"\x01\x00", b"\x01"), (b"", b"\x01"),
                                              (b"\xff", b"\xfe")])
 def test_a_value_lies_within_its_mask(value, mask):
@@ -299,6 +377,8 @@ def plain(value: Any) -> Any:
         return value.hex()
     if isinstance(value, Masked):
         return {"value": value.value.hex(), "mask": value.mask.hex()}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 
@@ -346,8 +426,8 @@ def test_an_unknown_name_is_refused(name):
 
 ODD_VALUES = [None, True, -1, 1.5, "", "zz", "0", [None], [[]], {"a": 1}, {"value": "00"}, {"value": 1, "mask": 2},
               ["value", "mask"], "valuemask", {"snp": -1}, {"snp": 1.0}, {"ucode": 1}, 1 << 64]
-LISTS_OF_NAMES = [*(name for name, meta in PINNED.items() if meta["kind"] == "names"), "accepted_advisory_ids",
-                  "allowed_flags"]
+LISTS_OF_NAMES = [*(name for name, meta in PINNED.items() if meta["kind"] in ("names", "devices")),
+                  "accepted_advisory_ids", "allowed_flags"]
 
 
 def is_right(name: str, value: Any) -> bool:
@@ -368,7 +448,8 @@ def test_a_value_of_another_form_is_refused_and_named(name):
 @pytest.mark.parametrize("text", [
     "minimum_isv_svn = 0x" + "f" * 5000, "mr_td = 0x" + "f" * 5000, "isv_prod_id = [0x" + "f" * 5000 + "]",
     "mr_td = 1979-05-27", "minimum_reported_tcb = {}", "minimum_reported_tcb = \"\"", "minimum_reported_tcb = []",
-    "vmpl = -1", "vmpl = true", "[mr_td]", "[[mr_td]]", "mr_td.x = 1", "xfam = []",
+    "vmpl = -1", "vmpl = true", "pcrs = {}", "pcrs = []", "[pcrs]\n32 = \"\"", "[pcrs]\n04 = \"\"", "[pcrs]\nx = 1",
+    "pcrs = { 4 = \"00\" }", "realm_initial_measurement = \"00\"", "[mr_td]", "[[mr_td]]", "mr_td.x = 1", "xfam = []",
 ])
 def test_what_toml_can_say_and_json_cannot_is_refused_too(text):
     with pytest.raises(SetupError) as caught:

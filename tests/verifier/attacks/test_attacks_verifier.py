@@ -17,10 +17,12 @@ import verifier
 from verifier import Binding, Collateral, Evidence, Expectations, Tee, Verifier
 from verifier.checks.prepared import Prepared
 from verifier.cli import main
+from verifier.eventlog.events import Event, EventType
 from verifier.formats.coco_evidence import evidence_to_json
 from verifier.formats.quote import CertificationType, Quote
 from verifier.recording import replay_folder, save
 from verifier.software_tee import certificates as x509
+from verifier.software_tee.event_log import SoftwareLog
 from verifier.software_tee.intel import collateral_json
 from verifier.software_tee.keys import EcKey
 
@@ -80,8 +82,12 @@ def test_v01_keys_are_asked_to_verify_in_few_places_and_the_answer_is_an_excepti
               if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "verify"
               and ast.unparse(call.func.value) not in ("recipe", "verifier")}
     assert asking == {
-        ("chain.py", "check_signature"), ("intel.py", "check_raw_signature"), ("snp.py", "check_signature"),
-        ("amd.py", "_signed_by"),  # chooses between issuers of one name; the chosen one is verified like any other
+        ("chain.py", "check_signature"), ("schemes.py", "verify"),  # every X.509 certificate, list and answer
+        ("intel.py", "check_raw_signature"), ("snp.py", "check_signature"), ("cose_signature.py", "check_signature"),
+        ("tpm_quote.py", "_verify"), ("nvidia.py", "check_raw_signature"),
+        ("hygon.py", "check_signature"), ("hygon.py", "from_certificate"),
+        # These choose between issuers of one name; the chosen one is verified like any other.
+        ("amd.py", "_signed_by"), ("tpm_ak.py", "_signed_by"), ("hygon.py", "_seems_to_sign"),
     }
 
 
@@ -91,15 +97,39 @@ CANARY = b"CANARY-0123456789"
 
 
 def test_v03_what_nobody_signed_does_not_reach_the_claims(intel_case):
-    """The tail of the buffer, the event log, certificates beside the quote, an unused chain, an encrypted PPID."""
-    case = intel_case()
-    evidence = Evidence(Tee.TDX, case.raw + CANARY, certificates=(CANARY,), event_log=CANARY)
-    collateral = case.given(pck_crl_issuer_chain=CANARY, pck_chain=CANARY).intel_collateral
-    verdict = Verifier(case.trusted).verify(evidence, binding=case.binding, collateral=Collateral(intel=collateral),
-                                            at=case.at)
+    """The tail of the buffer, events that were not extended, certificates beside the quote, an unused chain, an
+    encrypted PPID."""
+    log = SoftwareLog(told=lambda log: replace(log, events=(Event(1, EventType.EV_NO_ACTION, log.events[0].digests,
+                                                                  CANARY), *log.events)))
+    verdict = verdict_with(intel_case, log, tail=CANARY)
     assert verdict.accepted
     assert CANARY.hex() not in json.dumps(verdict.to_dict())
     assert CANARY.decode() not in json.dumps(verdict.to_dict())
+
+
+def verdict_with(intel_case, log, tail=b""):
+    guest = log.guest()
+    case = intel_case().says(**{f"rtmr{number}": getattr(guest, f"rtmr{number}") for number in range(4)})
+    evidence = Evidence(Tee.TDX, case.raw + tail, certificates=(CANARY,), event_log=log.to_bytes())
+    collateral = case.given(pck_crl_issuer_chain=CANARY, pck_chain=CANARY).intel_collateral
+    return Verifier(case.trusted).verify(evidence, binding=case.binding, collateral=Collateral(intel=collateral),
+                                         at=case.at)
+
+
+def test_v03_what_a_log_says_beside_its_digests_is_under_its_name(intel_case):
+    """Words in the data of every event that has any: told, if at all, under ``unverified`` only."""
+    log = SoftwareLog(told=lambda log: replace(log, events=tuple(
+        replace(event, data=CANARY) for event in log.events)))
+    claims = verdict_with(intel_case, log).to_dict()["claims"]
+    assert CANARY.decode() in json.dumps(claims)
+    assert CANARY.decode() not in json.dumps(without_unverified(claims))
+    assert CANARY.hex() not in json.dumps(claims)
+
+
+def without_unverified(value):
+    if isinstance(value, dict):
+        return {key: without_unverified(item) for key, item in value.items() if key != "unverified"}
+    return [without_unverified(item) for item in value] if isinstance(value, list) else value
 
 
 @pytest.mark.parametrize("kind", [CertificationType.PPID_PLAIN, CertificationType.PPID_RSA3072])

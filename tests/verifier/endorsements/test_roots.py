@@ -13,7 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from verifier.endorsements.roots import Roots
 from verifier.endorsements.window import unix
 from verifier.errors import CollateralError, SetupError
+from verifier.formats.hygon_cert import CaCertificate
 from verifier.software_tee.certificates import pem
+from verifier.software_tee.hygon import SmallHygon
+
+# Google's TPM root has a common name of 84 characters.
+pytestmark = pytest.mark.filterwarnings("ignore:Attribute's length must be")
 
 PINNED = [anchor.name for anchor in Roots.makers().anchors]
 
@@ -35,18 +40,19 @@ def test_each_pin_is_the_makers_certificate(corpus, name):
     assert anchor.software is False
 
 
-def test_every_recorded_root_of_intel_and_amd_is_pinned_but_the_preproduction_one(corpus):
-    recorded = {row["name"] if "name" in row else row["file"] for row in json.loads(
-        (corpus.root / "anchors" / "anchors.json").read_text())}
-    assert recorded
-    files = {path.stem for path in (corpus.root / "anchors").glob("*.der")}
-    roots = {name for name in files if name.startswith(("amd-", "intel-sgx-root"))}
+def test_every_recorded_root_is_pinned_but_the_preproduction_one(corpus):
+    """Whatever signs itself, and what of others is pinned on purpose: AMD's and Microsoft's intermediates."""
+    loaded = {path.stem: x509.load_der_x509_certificate(path.read_bytes())
+              for path in (corpus.root / "anchors").glob("*.der")}
+    roots = {name for name, certificate in loaded.items() if certificate.issuer == certificate.subject}
     assert roots - set(PINNED) == {"intel-sgx-root-ca-pre-production"}
+    assert set(PINNED) - roots == {name for name in loaded if name.startswith(("amd-sev", "azure-vtpm-intermediate"))}
 
 
-def test_the_pins_are_of_two_makers_and_their_roles_are_known():
+def test_the_pins_are_the_makers_and_their_roles_are_known():
     assert {(a.maker, a.role) for a in Roots.makers().anchors} == {
-        ("intel", "root"), ("amd", "ark"), ("amd", "ask"), ("amd", "asvk")}
+        ("intel", "root"), ("amd", "ark"), ("amd", "ask"), ("amd", "asvk"), ("aws", "root"), ("nvidia", "root"),
+        ("nvidia", "rim"), ("microsoft", "root"), ("microsoft", "intermediate"), ("google", "root")}
 
 
 def test_a_pin_is_found_by_the_whole_certificate_and_for_its_maker_only(corpus):
@@ -122,3 +128,69 @@ def test_sample_evidence_is_let_through_by_name_only():
     assert Roots.makers().insecure_sample is False
     assert Roots.makers().with_insecure_sample().insecure_sample is True
     assert Roots.makers().with_insecure_sample().with_software([]).insecure_sample is True
+
+
+# -- Hygon's root is not X.509 -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hygon():
+    return SmallHygon.create(b"a small Hygon for its root", at=1_780_000_000)
+
+
+def test_hygons_pin_is_its_certificate(corpus):
+    """Against the certificate as it was recorded, which signs itself."""
+    root, = Roots.makers().hygon
+    data = (corpus.root / "anchors" / f"{root.name}.cert").read_bytes()
+    told = next(row for row in json.loads((corpus.root / "anchors" / "anchors.json").read_text())
+                if row["sha256_der"] == root.sha256_certificate.hex())
+    alone, = Roots.only_software([data]).hygon
+    assert replace(alone, name=root.name, maker="hygon", published=root.published) == root
+    assert root.sha256_certificate == hashlib.sha256(data).digest() == bytes.fromhex(told["sha256_der"])
+    assert root.sha256_public_key == hashlib.sha256(root.public_key.spki).digest() == bytes.fromhex(told["sha256_spki"])
+    certificate = CaCertificate.from_bytes(data)
+    assert (root.key_id, root.user_id) == (certificate.key_id, certificate.user_id)
+    assert (root.maker, root.software, alone.software) == ("hygon", False, True)
+    assert root.published == "https://cert.hygon.cn/hrk"
+
+
+def test_a_configured_hrk_is_software_for_good_and_hygons_own_stays_hygons(corpus, hygon, intel_case):
+    genuine = (corpus.root / "anchors" / "hygon-hrk.cert").read_bytes()
+    hrk = hygon.certificate("hrk")
+    added = Roots.makers().with_software([genuine, hrk, hrk, intel_case().maker.certificate("root")])
+    assert [(root.maker, root.software) for root in added.hygon] == [("hygon", False), (None, True)]
+    assert added.hygon[0] == Roots.makers().hygon[0]
+    assert len(added.anchors) == len(PINNED) + 1
+    assert Roots((), hygon=Roots.makers().hygon).with_software([]).hygon == Roots.makers().hygon
+
+
+def test_the_digest_names_hygons_roots_and_as_what_they_are_trusted(corpus, hygon):
+    genuine = (corpus.root / "anchors" / "hygon-hrk.cert").read_bytes()
+    sets = [Roots(()), Roots((), hygon=Roots.makers().hygon), Roots.only_software([genuine]),
+            Roots.only_software([hygon.certificate("hrk")]), Roots.makers(), Roots(Roots.makers().anchors)]
+    assert len({roots.digest for roots in sets}) == len(sets)
+
+
+@pytest.mark.parametrize("alter", [
+    lambda m: lambda c: replace(c, signer=m.key("hsk")),
+    lambda m: lambda c: replace(c, body=replace(c.body, usage=0x13)),
+    lambda m: lambda c: replace(c, body=replace(c.body, signer_key_id=bytes(16))),
+    lambda m: lambda c: replace(c, body=replace(c.body, x=bytes(72))),
+    lambda m: lambda c: replace(c, body=replace(c.body, x=c.body.x[:40] + b"\x01" + c.body.x[41:])),
+    lambda m: lambda c: replace(c, body=replace(c.body, reserved_028=b"\x01" + bytes(23))),
+    lambda m: lambda c: replace(c, finish=lambda f: replace(f, reserved_2d0=bytes(111) + b"\x01")),
+    lambda m: lambda c: replace(c, finish=lambda f: replace(f, signature_s=f.signature_s[:71] + b"\x01")),
+    lambda m: lambda c: replace(c, finish=lambda f: replace(f, signature_r=bytes(72))),
+], ids=["another signer", "an HSK", "another issuer", "no point", "x too long", "reserved", "reserved behind",
+        "s too long", "r = 0"])
+def test_an_hrk_that_does_not_sign_itself_as_one_is_no_root(hygon, alter):
+    forged = hygon.altered(hrk=alter(hygon)).certificate("hrk")
+    with pytest.raises(SetupError) as caught:
+        Roots.only_software([forged])
+    assert caught.value.id == "roots.self_signed"
+
+
+@pytest.mark.parametrize("role", ["hsk", "cek", "pek"])
+def test_no_other_certificate_of_hygons_is_a_root(hygon, role):
+    with pytest.raises((SetupError, CollateralError)):
+        Roots.only_software([hygon.certificate(role)])

@@ -17,6 +17,13 @@ GOOD: dict[str, dict[str, Any]] = {
     "tdx": {"tcb_status": "UpToDate", "flags": []},
     "sgx": {"tcb_status": "UpToDate", "flags": []},
     "snp": {"flags": []},
+    "az-snp-vtpm": {"flags": []},
+    "az-tdx-vtpm": {"tcb_status": "UpToDate", "flags": []},
+    "tpm": {"flags": []},
+    "nitro": {"flags": []},
+    "cca": {"flags": []},
+    "csv": {"flags": [], "policy": {**sample("csv")["csv"]["policy"], "noks": True, "nosend": True}},
+    "nvidia": {"flags": []},
     "sample": {},
 }
 REFERENCE: dict[str, dict[str, Any]] = {
@@ -27,6 +34,19 @@ REFERENCE: dict[str, dict[str, Any]] = {
         "snp_launch_measurement": ["00" * 48], "snp_min_bootloader": 1, "snp_min_tee_svn": 0, "snp_min_snp_svn": 2,
         "snp_min_microcode": 70, "snp_min_fmc": 0,
     },
+    "az-snp-vtpm": {
+        "measurement": ["00" * 48], "snp_pcr04": ["00" * 32], "snp_pcr11": ["11" * 32, "00" * 32],
+        "tcb_min_bootloader": 1, "tcb_min_tee": 0, "tcb_min_snp": 2, "tcb_min_microcode": 70, "tcb_min_fmc": 0,
+    },
+    "az-tdx-vtpm": {"mr_td": ["aa" * 48], "tdx_pcr04": ["00" * 32], "tdx_pcr11": ["00" * 32],
+                    "xfam": ["e702060000000000"]},
+    "tpm": {"tpm_pcr00": ["00" * 32], "tpm_pcr04": ["00" * 32], "tpm_pcr11": ["00" * 32], "trusted_aks": ["00" * 32]},
+    "nitro": {"nitro_pcr0": ["00" * 48], "nitro_pcr1": ["00" * 48], "nitro_pcr2": ["00" * 48]},
+    "cca": {"cca_realm_initial_measurement": ["00" * 32], "cca_implementation_id": ["00" * 32],
+            "cca_platform_measurement": ["00" * 32]},
+    "csv": {"csv_measure": ["00" * 32]},
+    "nvidia": {"allowed_driver_versions": ["580.10.01"], "allowed_vbios_versions": ["96.00.AB.00.01"],
+               "allowed_switch_bios_versions": ["96.10.55.00.01"]},
     "sample": {"launch_digest": ["abcde"], "svn": ["1"]},
 }
 
@@ -38,7 +58,7 @@ class Inputs:
     def good(tee: str, **members: Any) -> dict[str, Any]:
         """An input of ``tee`` that its shipped policy calls affirming (``sample``: nothing ever is)."""
         document = copy.deepcopy(sample(tee))
-        document[tee] |= {**GOOD[tee], **members}
+        document[tee] |= copy.deepcopy({**GOOD[tee], **members})
         return document
 
     @staticmethod

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.verifier.policy.conftest import GOOD, REFERENCE
 from verifier.policy.defaults import EXAMPLES, SHIPPED, example, shipped
+from verifier.policy.review import sample
 from verifier.results.trust_vector import UNSTATED, TrustVector
 
-HARDWARE = ("tdx", "sgx", "snp")
+HARDWARE = ("tdx", "sgx", "snp", "az-snp-vtpm", "az-tdx-vtpm", "tpm", "nitro", "cca", "csv", "nvidia")
 
 # What each policy reads; taking any of these away must end in a refusal, taking anything else away must not matter.
 READS: dict[str, set[tuple[str, ...]]] = {
@@ -34,7 +36,24 @@ READS: dict[str, set[tuple[str, ...]]] = {
         ("platform_smt_enabled",), ("platform_tsme_enabled",), ("policy_single_socket",), ("policy_smt_allowed",),
         ("policy_abi_major",), ("policy_abi_minor",),
     },
+    "tpm": {("pcr00",), ("pcr04",), ("pcr11",), ("ak_public_sha256",), ("ak_trust",), ("software",), ("flags",)},
+    "nitro": {("pcrs", "pcr0"), ("pcrs", "pcr1"), ("pcrs", "pcr2"), ("debug",), ("software",), ("flags",)},
+    "cca": {
+        ("realm", "cca-realm-initial-measurement"), ("platform", "cca-platform-implementation-id"),
+        ("platform", "cca-platform-sw-components"), ("platform", "cca-platform-lifecycle"), ("cpak_trust",),
+        ("software",), ("flags",),
+    },
+    "csv": {("measure",), ("version",), ("policy", "nodbg"), ("policy", "es"), ("policy", "noks"), ("policy", "nosend"),
+            ("software",), ("flags",)},
+    "nvidia": {
+        ("arch",), ("kind",), ("driver_version",), ("vbios_version",), ("measres",), ("measurements_mismatched",),
+        ("rims", "driver", "standing"), ("rims", "driver", "revocation"), ("rims", "vbios", "standing"),
+        ("rims", "vbios", "revocation"), ("revocation",), ("debug",), ("recovery",), ("software",), ("flags",),
+    },
 }
+TPM = {("tpm", "pcr04"), ("tpm", "pcr11")}
+READS["az-snp-vtpm"] = READS["snp"] | TPM
+READS["az-tdx-vtpm"] = READS["tdx"] - {("quote", "body", "rtmr_1"), ("quote", "body", "rtmr_2")} | TPM
 
 
 @pytest.fixture
@@ -58,9 +77,17 @@ def test_good_evidence_is_affirming(judge, inputs, tee):
     assert (vector.hardware, vector.executables) == (2, 3)
 
 
-@pytest.mark.parametrize(("tee", "status"), [("tdx", "warning"), ("sgx", "warning"), ("snp", "contraindicated")])
-def test_nothing_is_affirming_without_reference_values(judge, inputs, tee, status):
-    assert judge(shipped(tee), inputs.good(tee), {}).status == status
+@pytest.mark.parametrize("tee", HARDWARE)
+def test_nothing_is_affirming_without_reference_values(judge, inputs, tee):
+    lacking = "contraindicated" if tee in ("snp", "az-snp-vtpm", "cca") else "warning"  # no minimum TCB, no platform
+    assert judge(shipped(tee), inputs.good(tee), {}).status == lacking
+
+
+@pytest.mark.parametrize(("tee", "name"), [(tee, name) for tee in HARDWARE for name in REFERENCE[tee]])
+def test_every_reference_value_is_needed(judge, inputs, tee, name):
+    spare = name == "allowed_switch_bios_versions"  # the sample is a GPU
+    vector = judge(shipped(tee), inputs.good(tee), inputs.reference(tee, **{name: None}))
+    assert (vector.status == "affirming") is spare
 
 
 @pytest.mark.parametrize("tee", HARDWARE)
@@ -115,7 +142,7 @@ def test_no_reference_value_lets_software_in(judge, inputs, tee, name):
     assert judge(shipped(tee), inputs.good(tee, software=True), reference).status == "contraindicated"
 
 
-@pytest.mark.parametrize("document", ["sample", "tdx", "sgx", "snp"])
+@pytest.mark.parametrize("document", [*HARDWARE, "sample"])
 def test_sample_evidence_is_never_affirming(judge, inputs, document):
     vector = judge(shipped("sample"), inputs.good(document), inputs.reference(document))
     assert vector == UNSTATED
@@ -124,7 +151,7 @@ def test_sample_evidence_is_never_affirming(judge, inputs, document):
 @pytest.mark.parametrize("tee", HARDWARE)
 @pytest.mark.parametrize("other", [*HARDWARE, "sample"])
 def test_a_policy_never_affirms_another_tee(judge, inputs, tee, other):
-    reference = {**inputs.reference("tdx"), **inputs.reference("sgx"), **inputs.reference("snp")}
+    reference = {name: value for kind in HARDWARE for name, value in inputs.reference(kind).items()}
     status = judge(shipped(tee), inputs.good(other), reference).status
     assert (status == "affirming") == (tee == other)
 
@@ -142,6 +169,17 @@ SNP_EXACT = {
 SNP_GUEST = {"snp_smt_enabled": True, "snp_tsme_enabled": [False], "snp_single_socket": False,
              "snp_smt_allowed": [True],
              "snp_guest_abi_major": 0, "snp_guest_abi_minor": [0]}
+AZ_EXACT = {
+    "tcb_min_bootloader": None, "tcb_min_tee": None, "tcb_min_snp": None, "tcb_min_microcode": None,
+    "tcb_min_fmc": None, "tcb_bootloader": 1, "tcb_tee": [0], "tcb_snp": [2, 3], "tcb_microcode": [71], "tcb_fmc": 0,
+}
+AZ_GUEST = {"smt_enabled": True, "tsme_enabled": False, "single_socket": [False], "smt_allowed": True, "abi_major": 0,
+            "abi_minor": [0]}
+CCA_PLATFORM, CSV_POLICY = sample("cca")["cca"]["platform"], GOOD["csv"]["policy"]
+RIMS = sample("nvidia")["nvidia"]["rims"]
+RIM = RIMS["vbios"]
+SWITCH = {"kind": "switch", "arch": "LS10", "driver_version": None, "vbios_version": "96.10.55.00.01",
+          "rims": {"vbios": RIM}}
 SGX_SIGNER = {"sgx_mr_enclave": None, "sgx_mr_signer": ["00" * 32], "sgx_isv_prod_id": [1], "sgx_min_isv_svn": 1}
 
 CASES = [
@@ -195,6 +233,117 @@ CASES = [
     case("snp", "VMPL 1", {"vmpl": 1, "flags": ["VMPL1"]}, {}, (2, 3, 36)),
     case("snp", "VMPL 1, allowed", {"vmpl": 1, "flags": ["VMPL1"]}, {"allowed_flags": ["VMPL1"]}, (2, 3, 3)),
     case("snp", "another measurement", {}, {"snp_launch_measurement": ["11" * 48]}, (2, 33, 3)),
+    case("az-snp-vtpm", "by exact numbers", {}, AZ_EXACT, (2, 3, 3)),
+    case("az-snp-vtpm", "all about the guest registered", {}, AZ_GUEST, (2, 3, 2)),
+    case("az-snp-vtpm", "another measurement", {}, {"measurement": ["11" * 48]}, (2, 33, 3)),
+    case("az-snp-vtpm", "the name that a bare guest's measurement has", {},
+         {"measurement": None, "snp_launch_measurement": ["00" * 48]}, (2, 33, 3)),
+    case("az-snp-vtpm", "the run-time register alone", {}, {"snp_pcr04": None}, (2, 33, 3)),
+    case("az-snp-vtpm", "another loader", {"tpm": {"pcr04": "22" * 32, "pcr11": "00" * 32}}, {}, (2, 33, 3)),
+    case("az-snp-vtpm", "another kernel", {"tpm": {"pcr04": "00" * 32, "pcr11": "22" * 32}}, {}, (2, 33, 3)),
+    case("az-snp-vtpm", "no quote", {"tpm": None, "flags": ["TPM_QUOTE_MISSING"]},
+         {"allowed_flags": "TPM_QUOTE_MISSING"}, (2, 33, 3)),
+    case("az-snp-vtpm", "old firmware", {"reported_tcb_snp": 1}, {}, (97, 3, 3)),
+    case("az-snp-vtpm", "debugging, even if allowed", {"policy_debug_allowed": True, "flags": ["DEBUG_ALLOWED"]},
+         {"allowed_flags": ["DEBUG_ALLOWED"]}, (2, 3, 36)),
+    case("az-snp-vtpm", "migration, even if allowed", {"policy_migrate_ma": True, "flags": ["MIGRATE_MA_ALLOWED"]},
+         {"allowed_flags": ["MIGRATE_MA_ALLOWED"]}, (2, 3, 36)),
+    case("az-tdx-vtpm", "another MRTD", {}, {"mr_td": ["bb" * 48]}, (2, 33, 2)),
+    case("az-tdx-vtpm", "the run-time register alone", {}, {"tdx_pcr04": None}, (2, 33, 2)),
+    case("az-tdx-vtpm", "another loader", {"tpm": {"pcr04": "22" * 32, "pcr11": "00" * 32}}, {}, (2, 33, 2)),
+    case("az-tdx-vtpm", "another kernel", {"tpm": {"pcr04": "00" * 32, "pcr11": "22" * 32}}, {}, (2, 33, 2)),
+    case("az-tdx-vtpm", "out of date", {"tcb_status": "OutOfDate"}, {}, (97, 3, 2)),
+    case("az-tdx-vtpm", "out of date, allowed", {"tcb_status": "OutOfDate"}, {"allowed_tcb_status": "OutOfDate"},
+         (2, 3, 2)),
+    case("az-tdx-vtpm", "revoked, even if allowed", {"tcb_status": "Revoked"}, {"allowed_tcb_status": ["Revoked"]},
+         (97, 3, 2)),
+    case("az-tdx-vtpm", "collateral expired", {"collateral_expiration_status": "1"}, {}, (97, 3, 2)),
+    case("az-tdx-vtpm", "another XFAM", {}, {"xfam": "e702060000000001"}, (2, 3, 36)),
+    case("az-tdx-vtpm", "debugging, even if allowed", {"td_attributes": {"debug": True}, "flags": ["TD_DEBUG"]},
+         {"allowed_flags": ["TD_DEBUG"]}, (2, 3, 36)),
+    case("az-tdx-vtpm", "migratable, allowed", {"flags": ["MIGRATABLE"]}, {"allowed_flags": ["MIGRATABLE"]},
+         (2, 3, 2)),
+    case("tpm", "the key by its whole", {}, {"trusted_aks": sample("tpm")["tpm"]["ak_public"]}, (2, 3, 3)),
+    case("tpm", "another key", {}, {"trusted_aks": ["22" * 32]}, (2, 33, 3)),
+    case("tpm", "another firmware", {}, {"tpm_pcr00": ["22" * 32]}, (2, 33, 3)),
+    case("tpm", "another loader", {}, {"tpm_pcr04": ["22" * 32]}, (2, 33, 3)),
+    case("tpm", "another kernel", {}, {"tpm_pcr11": ["22" * 32]}, (2, 33, 3)),
+    case("tpm", "a register outside the signed selection", {"pcr11": None}, {}, (2, 33, 3)),
+    case("tpm", "a provisioned key", {"ak_trust": "provisioned"}, {}, (2, 3, 3)),
+    case("tpm", "an unproven key, even if trusted and allowed", {"ak_trust": "none", "flags": ["AK_UNPROVEN"]},
+         {"allowed_flags": ["AK_UNPROVEN"]}, (97, 3, 3)),
+    case("tpm", "an unproven key that the flags alone tell", {"flags": ["AK_UNPROVEN"]},
+         {"allowed_flags": ["AK_UNPROVEN"]}, (97, 3, 3)),
+    case("tpm", "signed over SHA-1", {"flags": ["SHA1_SIGNATURE"]}, {}, (2, 3, 36)),
+    case("tpm", "signed over SHA-1, allowed", {"flags": ["SHA1_SIGNATURE"]}, {"allowed_flags": "SHA1_SIGNATURE"},
+         (2, 3, 3)),
+    case("nitro", "another image", {}, {"nitro_pcr0": ["11" * 48]}, (2, 33, 3)),
+    case("nitro", "another kernel", {}, {"nitro_pcr1": ["11" * 48]}, (2, 33, 3)),
+    case("nitro", "another application", {}, {"nitro_pcr2": ["11" * 48]}, (2, 33, 3)),
+    case("nitro", "debugging, even if allowed", {"debug": True, "flags": ["NITRO_DEBUG"]},
+         {"allowed_flags": ["NITRO_DEBUG"]}, (2, 3, 36)),
+    case("nitro", "an objection", {"flags": ["SOMETHING"]}, {}, (2, 3, 36)),
+    case("nitro", "an objection, allowed", {"flags": ["SOMETHING"]}, {"allowed_flags": ["SOMETHING"]}, (2, 3, 3)),
+    case("cca", "another realm", {}, {"cca_realm_initial_measurement": ["11" * 32]}, (2, 33, 3)),
+    case("cca", "another kind of platform", {}, {"cca_implementation_id": ["11" * 32]}, (97, 3, 3)),
+    case("cca", "other firmware", {}, {"cca_platform_measurement": ["11" * 32]}, (97, 3, 3)),
+    case("cca", "one component more", {"platform": CCA_PLATFORM | {"cca-platform-sw-components": [
+        {"measurement-value": "00" * 32}, {"measurement-value": "11" * 32}]}}, {}, (97, 3, 3)),
+    case("cca", "no component", {"platform": CCA_PLATFORM | {"cca-platform-sw-components": []}}, {}, (97, 3, 3)),
+    case("cca", "a configuration that is registered", {}, {"cca_platform_config": ["cfcfcfcf"]}, (2, 3, 2)),
+    case("cca", "an unproven key, even if allowed", {"cpak_trust": "unproven", "flags": ["CPAK_UNPROVEN"]},
+         {"allowed_flags": ["CPAK_UNPROVEN"]}, (97, 3, 3)),
+    case("cca", "an unproven key that the flags alone tell", {"flags": ["CPAK_UNPROVEN"]},
+         {"allowed_flags": ["CPAK_UNPROVEN"]}, (97, 3, 3)),
+    case("cca", "not secured, even if allowed", {"platform": CCA_PLATFORM | {
+        "cca-platform-lifecycle": "non-cca-platform-rot-debug"}, "flags": ["CCA_NOT_SECURED"]},
+        {"allowed_flags": ["CCA_NOT_SECURED"]}, (2, 3, 36)),
+    case("cca", "an objection", {"flags": ["SOMETHING"]}, {}, (2, 3, 36)),
+    case("csv", "another measurement", {}, {"csv_measure": ["11" * 32]}, (2, 33, 3)),
+    case("csv", "version 1", {"version": 1}, {}, (2, 3, 3)),
+    case("csv", "version 1 with nothing to hold it to", {"version": 1}, {"csv_measure": ["11" * 32]}, (2, 33, 36)),
+    case("csv", "an unknown version", {"version": 4}, {}, (2, 3, 36)),
+    case("csv", "debugging, even if allowed", {"policy": CSV_POLICY | {"nodbg": False}, "flags": ["CSV_DEBUG_ALLOWED"]},
+         {"allowed_flags": ["CSV_DEBUG_ALLOWED"]}, (2, 3, 36)),
+    case("csv", "migration", {"policy": CSV_POLICY | {"nosend": False}}, {}, (2, 3, 36)),
+    case("csv", "migration, let pass", {"policy": CSV_POLICY | {"nosend": False}}, {"csv_nosend": False}, (2, 3, 3)),
+    case("csv", "keys shared", {"policy": CSV_POLICY | {"noks": False}}, {}, (2, 3, 36)),
+    case("csv", "keys shared, let pass", {"policy": CSV_POLICY | {"noks": False}}, {"csv_noks": [False]}, (2, 3, 3)),
+    case("csv", "registers in clear", {"policy": CSV_POLICY | {"es": False}}, {}, (2, 3, 36)),
+    case("csv", "registers in clear, let pass", {"policy": CSV_POLICY | {"es": False}}, {"csv_es": False}, (2, 3, 3)),
+    case("csv", "an objection", {"flags": ["SOMETHING"]}, {}, (2, 3, 36)),
+    case("nvidia", "a switch", SWITCH, {}, (2, 3, 3)),
+    case("nvidia", "a switch with another BIOS", SWITCH, {"allowed_switch_bios_versions": "96.10"}, (2, 33, 3)),
+    case("nvidia", "a switch whose BIOS is registered as a GPU's", SWITCH,
+         {"allowed_switch_bios_versions": None, "allowed_vbios_versions": "96.10.55.00.01"}, (2, 33, 3)),
+    case("nvidia", "another driver", {}, {"allowed_driver_versions": ["1"]}, (2, 33, 3)),
+    case("nvidia", "another VBIOS", {}, {"allowed_vbios_versions": ["1"]}, (2, 33, 3)),
+    case("nvidia", "measurements that differ", {"measres": "fail", "measurements_mismatched": [5]},
+         {"allowed_flags": ["MEASUREMENT_MISMATCH_5"]}, (2, 33, 3)),
+    case("nvidia", "measurements that nobody compared, even if allowed",
+         {"measres": None, "flags": ["MEASUREMENTS_NOT_COMPARED"]}, {"allowed_flags": ["MEASUREMENTS_NOT_COMPARED"]},
+         (2, 33, 3)),
+    case("nvidia", "a manifest that is not verified", {"rims": RIMS | {"vbios": {"standing": "rejected"}}}, {},
+         (2, 33, 3)),
+    case("nvidia", "no manifests", {"rims": {}}, {}, (2, 33, 3)),
+    case("nvidia", "a manifest nobody answered for", {"rims": RIMS | {"vbios": RIM | {"revocation": "not checked"}}},
+         {}, (2, 33, 3)),
+    case("nvidia", "a suspended manifest, even if allowed", {"rims": RIMS | {"vbios": RIM | {"revocation": "hold"}}},
+         {"allowed_revocation": ["hold", "not checked"]}, (2, 33, 3)),
+    case("nvidia", "nobody answered for the device", {"revocation": "not checked"}, {}, (97, 3, 3)),
+    case("nvidia", "nobody answered, allowed", {"revocation": "not checked", "rims": {
+        "driver": RIM | {"revocation": "not checked"}, "vbios": RIM}}, {"allowed_revocation": "not checked"},
+        (2, 3, 3)),
+    case("nvidia", "suspended, even if allowed", {"revocation": "hold", "flags": ["CERTIFICATE_HOLD"]},
+         {"allowed_revocation": ["hold"], "allowed_flags": ["CERTIFICATE_HOLD"]}, (97, 3, 3)),
+    case("nvidia", "debugging, even if allowed", {"debug": True, "flags": ["DEVICE_DEBUG"]},
+         {"allowed_flags": ["DEVICE_DEBUG"]}, (2, 3, 36)),
+    case("nvidia", "recovery, even if allowed", {"recovery": True, "flags": ["DEVICE_RECOVERY"]},
+         {"allowed_flags": ["DEVICE_RECOVERY"]}, (2, 3, 36)),
+    case("nvidia", "switches missing", {"flags": ["SWITCHES_NOT_ATTESTED"]}, {}, (2, 3, 36)),
+    case("nvidia", "switches missing, allowed", {"flags": ["SWITCHES_NOT_ATTESTED"]},
+         {"allowed_flags": "SWITCHES_NOT_ATTESTED"}, (2, 3, 3)),
+    case("nvidia", "a device of an unknown kind", {"arch": "RUBIN"}, {}, (97, 3, 3)),
 ]
 
 
@@ -242,7 +391,19 @@ def test_the_example_accepts_software_evidence_that_is_good_otherwise(judge, inp
     ("tdx", {"quote": {"body": {"mr_td": "bb" * 48}}}), ("sgx", {"tcb_status": "Revoked"}), ("sgx", {"debug": True}),
     ("sgx", {"body": {"mr_enclave": "11" * 32}}), ("snp", {"reported_tcb_snp": 1}),
     ("snp", {"policy_debug_allowed": True}),
-    ("snp", {"measurement": "11" * 48}),
+    ("snp", {"measurement": "11" * 48}), ("az-snp-vtpm", {"reported_tcb_snp": 1}), ("az-snp-vtpm", {"tpm": {}}),
+    ("az-snp-vtpm", {"policy_debug_allowed": True}), ("az-snp-vtpm", {"measurement": "11" * 48}),
+    ("az-tdx-vtpm", {"tpm": {}}), ("az-tdx-vtpm", {"tcb_status": "OutOfDate"}),
+    ("az-tdx-vtpm", {"td_attributes": {"debug": True}}), ("tpm", {"pcr04": "11" * 32}), ("tpm", {"ak_trust": "none"}),
+    ("tpm", {"ak_public_sha256": "11" * 32}), ("tpm", {"flags": ["AK_UNPROVEN"]}), ("nitro", {"debug": True}),
+    ("nitro", {"pcrs": {"pcr0": "11" * 48}}), ("nitro", {"flags": ["NITRO_DEBUG"]}),
+    ("cca", {"cpak_trust": "unproven"}),
+    ("cca", {"platform": CCA_PLATFORM | {"cca-platform-lifecycle": "decommissioned"}}),
+    ("cca", {"platform": CCA_PLATFORM | {"cca-platform-implementation-id": "11" * 32}}), ("cca", {"realm": {}}),
+    ("csv", {"measure": "11" * 32}), ("csv", {"policy": CSV_POLICY | {"nodbg": False}}), ("csv", {"version": 4}),
+    ("nvidia", {"measres": "fail"}), ("nvidia", {"revocation": "hold"}), ("nvidia", {"debug": True}),
+    ("nvidia", {"vbios_version": "1"}), ("nvidia", {"flags": ["SWITCHES_NOT_ATTESTED"]}),
+    ("nvidia", SWITCH | {"vbios_version": "1"}),
 ])
 def test_the_example_judges_everything_else(judge, inputs, tee, claims):
     document = inputs.good(tee, software=True, **claims)

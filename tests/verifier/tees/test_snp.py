@@ -130,8 +130,8 @@ AFTER_THE_CHAIN = [
     "report.signature.range", "report.signature", "report.reserved_04c", "report.reserved_18b", "report.reserved_1eb",
     "report.reserved_1ef", "report.reserved_208", "report.reserved_330", "report.reserved_1f8",
     "report.current_tcb.reserved", "report.reported_tcb.reserved", "report.committed_tcb.reserved",
-    "report.launch_tcb.reserved", "report.policy.bit17", "report.policy.reserved", "report.platform_info.reserved",
-    "report.flags.reserved", "report.vmpl", "report.author_key_digest"]
+    "report.launch_tcb.reserved", "report.author_key_digest", "report.policy.bit17", "report.policy.reserved",
+    "report.platform_info.reserved", "report.flags.reserved", "report.vmpl"]
 
 
 def test_the_trail_of_genuine_evidence_names_every_rule_in_order(corpus, snp_case):

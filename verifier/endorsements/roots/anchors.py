@@ -14,7 +14,11 @@ from importlib import resources
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from verifier.endorsements.chain import PublicKey, public_key_of, read_certificates
+from verifier.endorsements.chain import public_key_of, read_certificates
+from verifier.endorsements.roots import hygon
+from verifier.endorsements.roots.hygon import HygonRoot
+from verifier.endorsements.roots.keys import ProvisionedKey, is_key, read_key
+from verifier.endorsements.schemes import PublicKey
 from verifier.errors import SetupError
 
 
@@ -22,8 +26,9 @@ from verifier.errors import SetupError
 class Anchor:
     """One pinned key.
 
-    maker: ``intel`` or ``amd``; None for a root added by configuration, which is then ``software``.
-    role: ``root``, or AMD's ``ark``, ``ask``, ``asvk``. product: AMD's product line (``Milan`` …), else None.
+    maker: ``intel``, ``amd``, ``aws``, ``nvidia``, ``microsoft`` or ``google``; None for a root added by configuration,
+    which is then ``software``. role: ``root``; AMD's ``ark``, ``ask``, ``asvk``; NVIDIA's ``rim``, which signs
+    reference values; Microsoft's ``intermediate``. product: AMD's product line (``Milan`` …), else None.
     not_before / not_after: Unix seconds, both inclusive. public_key: the loaded key.
     """
 
@@ -49,18 +54,21 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Roots:
-    """The anchors that one verifier trusts. Made by `makers`, extended only by `with_software`.
+    """The anchors that one verifier trusts. Made by `makers`, extended only by `with_software` and `with_provisioned`.
 
-    insecure_sample: True lets unsigned sample evidence through, marked ``software``.
+    keys: what is trusted without a certificate. hygon: roots that are not X.509. insecure_sample: True lets unsigned
+    sample evidence through, marked ``software``.
     """
 
     anchors: tuple[Anchor, ...]
     insecure_sample: bool = False
+    keys: tuple[ProvisionedKey, ...] = ()
+    hygon: tuple[HygonRoot, ...] = ()
 
     @classmethod
     def makers(cls) -> Roots:
-        """Intel's and AMD's, as shipped."""
-        return cls(_shipped())
+        """Every maker's, as shipped."""
+        return cls(_shipped(), hygon=hygon.shipped())
 
     @classmethod
     def only_software(cls, certificates: Iterable[bytes]) -> Roots:
@@ -68,14 +76,26 @@ class Roots:
         return cls(()).with_software(certificates)
 
     def with_software(self, certificates: Iterable[bytes]) -> Roots:
-        """These and the given self-signed roots, marked ``software``.
+        """These and the given self-signed roots (Hygon's too) or bare keys, marked ``software``.
 
         Raises `SetupError` when an item holds no certificate or one that does not sign itself.
         """
+        items = tuple(certificates)
         known = {anchor.sha256_certificate for anchor in self.anchors}
-        given = {anchor.sha256_certificate: anchor for item in certificates for anchor in _from_file(item)}
+        given = {anchor.sha256_certificate: anchor for item in items if not (is_key(item) or hygon.is_hygon(item))
+                 for anchor in _from_file(item)}
         added = tuple(anchor for digest, anchor in given.items() if digest not in known)
-        return replace(self, anchors=self.anchors + added)
+        keys = tuple(read_key(item, software=True) for item in items if is_key(item))
+        return replace(self, anchors=self.anchors + added, keys=self.keys + keys,
+                       hygon=hygon.extended(self.hygon, filter(hygon.is_hygon, items)))
+
+    def with_provisioned(self, keys: Iterable[bytes]) -> Roots:
+        """These, and the given attestation keys of machines whose maker publishes no root (CCA, bare TPMs).
+
+        Whoever calls this says that hardware holds these keys: nothing else does, and results are not marked
+        ``software``. Raises `SetupError` for what is no key.
+        """
+        return replace(self, keys=self.keys + tuple(read_key(item, software=False) for item in keys))
 
     def with_insecure_sample(self) -> Roots:
         """These, and unsigned sample evidence is let through. For clients under test, where there is no TEE."""
@@ -89,6 +109,11 @@ class Roots:
                 return anchor
         return None
 
+    def key(self, sha256_public_key: bytes) -> ProvisionedKey | None:
+        """The key of that name among those that are trusted without a certificate; software ones come last."""
+        return next((key for key in sorted(self.keys, key=lambda key: key.software)
+                     if key.sha256_public_key == sha256_public_key), None)
+
     def of_role(self, maker: str, role: str, product: str) -> Anchor | None:
         """The maker's own pinned anchor for a role of a product line, or None."""
         for anchor in self.anchors:
@@ -101,7 +126,10 @@ class Roots:
         """SHA-256 over each anchor's certificate hash and what it is trusted as: the name of this set of anchors."""
         return hashlib.sha256(b"".join(
             f"{anchor.maker}|{anchor.role}|{anchor.product}|".encode() + anchor.sha256_certificate
-            for anchor in self.anchors)).digest()
+            for anchor in self.anchors) + b"".join(
+            f"|key|{key.software}|{key.implementation_id!r}|{key.instance_id!r}|".encode() + key.sha256_public_key
+            for key in self.keys) + b"".join(
+            f"|hygon|{root.maker}|".encode() + root.sha256_certificate for root in self.hygon)).digest()
 
 
 @cache

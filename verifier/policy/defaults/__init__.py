@@ -10,7 +10,8 @@ from importlib.resources import files
 
 from verifier.errors import SetupError
 
-SHIPPED = ("tdx", "sgx", "snp", "sample", "release")
+SHIPPED = ("tdx", "sgx", "snp", "az-snp-vtpm", "az-tdx-vtpm", "tpm", "nitro", "cca", "csv", "nvidia", "sample",
+           "release")
 EXAMPLES = ("software_tee",)
 
 
