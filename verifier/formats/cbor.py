@@ -144,15 +144,24 @@ class _Decoder:
 def encode(value: Any) -> bytes:
     """``value`` in the encoding that `decode` reads, maps in their own order.
 
-    ``encode(decode(data, …)) == data`` for all that `decode` accepts with definite lengths.
+    ``encode(decode(data, …)) == data`` for all that `decode` accepts with definite lengths. Raises TypeError for what it
+    never returns.
     """
-    return cbor2.dumps(value, default=_tagged)
+    return cbor2.dumps(_writable(value))
 
 
-def _tagged(encoder: cbor2.CBOREncoder, value: Any) -> None:
-    if not isinstance(value, Tagged):
-        raise TypeError(f"no CBOR of {type(value).__name__} here")
-    encoder.encode(cbor2.CBORTag(value.tag, value.value))
+def _writable(value: Any) -> Any:
+    """``value`` in the library's types."""
+    kind = type(value)
+    if kind is Tagged:
+        return cbor2.CBORTag(value.tag, _writable(value.value))
+    if kind is tuple:
+        return [_writable(item) for item in value]
+    if kind is dict:
+        return {_writable(key): _writable(item) for key, item in value.items()}
+    if kind in (bytes, str, type(None)) or (kind is int and -(1 << 64) <= value < 1 << 64):
+        return value
+    raise TypeError(f"no CBOR of {kind.__name__} here")
 
 
 def encode_open_map(value: dict[Any, Any]) -> bytes:
