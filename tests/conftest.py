@@ -6,6 +6,7 @@ import verifier.policy.native  # isort: skip # noqa: F401 - before numpy, see th
 
 import json
 import os
+import socket
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -75,3 +76,30 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     root = corpus_root()
     cases = Corpus(root).of(*marker.args) if root.is_dir() else []
     metafunc.parametrize("case", cases, ids=[case["case"] for case in cases])
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request, monkeypatch):
+    """Nothing but tests marked ``network`` reaches beyond this machine, by a socket or by resolving a name."""
+    if request.node.get_closest_marker("network"):
+        return
+    monkeypatch.setenv("ATTESTKIT_OFFLINE", "1")
+    connect, resolve = socket.socket.connect, socket.getaddrinfo
+
+    def connect_here(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and not _is_here(address[0]):
+            raise PermissionError(f"a test reached for {address[0]}")
+        connect(self, address)
+
+    def resolve_here(host: Any, *more: Any, **named: Any) -> Any:
+        if host is not None and not _is_here(host):
+            raise socket.gaierror(f"a test asked for {host}")
+        return resolve(host, *more, **named)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_here)
+
+
+def _is_here(host: str | bytes) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host
+    return name == "localhost" or name.startswith("127.") or name == "::1"

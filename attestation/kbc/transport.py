@@ -25,7 +25,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from urllib3.connection import HTTPSConnection
-from urllib3.exceptions import HTTPError, SSLError
+from urllib3.exceptions import HTTPError, LocationValueError, SSLError
 
 from attestation.errors import BrokerError, SetupError
 from attestation.kbc.backoff import Transient
@@ -67,7 +67,10 @@ class Transport:
             raise SetupError("kbc.insecure_http", "a broker on another machine needs https: without it anybody on the "
                              "way can feed this guest secrets of his own (or allow insecure_http by name)")
         self.now = now
-        self._pool = _pool(scheme, host, port, trust)
+        try:
+            self._pool = _pool(scheme, host, port, trust)
+        except LocationValueError:  # the library looks at hosts more closely
+            raise _no_url() from None
 
     def send(self, method: str, path: str, *, limit: int, deadline: float, body: bytes | None = None,
              headers: Mapping[str, str] | None = None) -> Answer:
@@ -123,11 +126,15 @@ def _split(url: str) -> tuple[str, str, int | None, str]:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise SetupError("kbc.url", "this is no broker's URL", expected="https://host[:port][/prefix]") from None
+        raise _no_url() from None
     if parts.scheme not in ("https", "http") or not host or parts.username or parts.password or parts.query \
             or parts.fragment or not url.isascii() or any(character.isspace() for character in url):
-        raise SetupError("kbc.url", "this is no broker's URL", expected="https://host[:port][/prefix]")
+        raise _no_url()
     return parts.scheme, host, port, parts.path.rstrip("/")
+
+
+def _no_url() -> SetupError:
+    return SetupError("kbc.url", "this is no broker's URL", expected="https://host[:port][/prefix]")
 
 
 def _is_loopback(host: str) -> bool:

@@ -44,6 +44,7 @@ def admin_token(config: Path | None, state: Path | None, key: Path | None, role:
                 subject: str) -> None:
     """Print an admin token. It is a bearer credential: write it to a file, not to a terminal that is watched."""
     import jwt
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -53,7 +54,7 @@ def admin_token(config: Path | None, state: Path | None, key: Path | None, role:
     path = key or load(config, state=state).state / "admin.key"
     try:
         private = load_pem_private_key(keyfile.read(path), None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise SetupError("cli.admin_key", f"{path} is not an unencrypted PEM private key") from None
     algorithms = {ed25519.Ed25519PrivateKey: "EdDSA", ec.EllipticCurvePrivateKey: "ES256", rsa.RSAPrivateKey: "RS256"}
     algorithm = next((name for kind, name in algorithms.items() if isinstance(private, kind)), None)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.algorithms import get_default_algorithms
@@ -41,7 +42,7 @@ class AdminIdentity:
         """Raises `SetupError` for a key of a kind that signs no admin tokens."""
         try:
             key = load_pem_public_key(pem)
-        except ValueError:
+        except (ValueError, UnsupportedAlgorithm):
             raise SetupError("admin.key", f"the key of {name} is not a PEM public key") from None
         if isinstance(key, ed25519.Ed25519PublicKey):
             return cls(name, "EdDSA", key, issuer, audience)

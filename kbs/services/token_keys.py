@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -79,7 +80,7 @@ def jwks(keys: Iterable[TokenKey]) -> dict[str, Any]:
 def _key(block: bytes) -> TokenKey:
     try:
         private = load_pem_private_key(block, None)
-    except ValueError:
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise SetupError("token.key.file", "a token key cannot be read") from None
     if not isinstance(private, ec.EllipticCurvePrivateKey):
         raise SetupError("token.key.curve", "tokens are signed with P-256 keys", expected="P-256",

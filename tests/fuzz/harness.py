@@ -1,9 +1,10 @@
 """What a fuzz target is, and what counts as a finding.
 
-Rules of the room: a target takes any bytes whatever and lets nothing out but a `Finding`. An error that the parser's own
-docstring names is a good answer; every other exception is a finding, an `AssertionError` or `RecursionError` included,
-and so is a value that is not written again as it was read. Targets are rows of visible tables (`targets_<room>`); a row
-says how to parse, which errors may leave the parser, where the first inputs come from and what else must hold.
+Rules of the room: a target takes any bytes whatever and lets nothing out but a `Finding`. An error that the parser's
+own docstring names is a good answer; every other exception is a finding, an `AssertionError` or `RecursionError`
+included, and so is a value that is not written again as it was read. Targets are rows of visible tables
+(`targets_<room>`); a row says how to parse, which errors may leave the parser, where the first inputs come from and
+what else must hold.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Mutations that get past the outer layer.
 
-Bytes that are turned over at random in a base64 text inside JSON, in a certificate inside PEM or in the middle of nested
-lengths mostly end in the first check. Half of all mutations are libFuzzer's own; the other half look at what the input
-is (parts, JSON, PEM, CBOR, DER), choose something inside, mutate that, and write everything around it as it should be.
+Bytes that are turned over at random in a base64 text inside JSON, in a certificate inside PEM or in the middle of
+nested lengths mostly end in the first check. Half of all mutations are libFuzzer's own; the other half look at what the
+input is (parts, JSON, PEM, CBOR, DER), choose something inside, mutate that, and write everything around it as it
+should be.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class Mutator:
     def _der(self, data: bytes, random: Random, depth: int) -> bytes | None:
         """One element of DER: its content mutated, its tag changed, or it left out or doubled; lengths fit again."""
         elements = _elements(data)
-        if not elements or data[:1] not in (b"\x30", b"\x31", b"\x02", b"\x04") and depth == 1:
+        if not elements or (data[:1] not in (b"\x30", b"\x31", b"\x02", b"\x04") and depth == 1):
             return None
         chosen, what = random.randrange(len(elements)), random.random()
         tag, content = elements[chosen]

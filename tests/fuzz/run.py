@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib
 import os
 import re
 import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
               file=sys.stderr)
         return 2
     try:
-        import atheris  # noqa: PLC0415
+        import atheris
     except ImportError:
         print("needs the package atheris: pip install --group fuzz", file=sys.stderr)
         return 2
@@ -131,7 +131,7 @@ def _run(atheris: Any, target: Target, options: Options) -> int:
 
 def _fuzz(atheris: Any, target: Target, seeds: Path, log: Path, options: Options) -> None:
     """Never returns."""
-    from tests.fuzz.mutators import Mutator  # noqa: PLC0415 - here, so that the parent need not have cbor2
+    from tests.fuzz.mutators import Mutator
 
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
@@ -151,9 +151,18 @@ def _fuzz(atheris: Any, target: Target, seeds: Path, log: Path, options: Options
         flags.append(f"-max_total_time={options.seconds}")
     # Atheris puts the function itself in its place when fuzzing begins: it is looked up at each call.
     mutator = Mutator(lambda data, size: atheris.Mutate(data, size))
-    atheris.Setup(["run.py", *flags, *options.flags, *folders], target, custom_mutator=mutator)
+    atheris.Setup(["run.py", *flags, *options.flags, *folders], lambda data: _try(target, data), custom_mutator=mutator)
     atheris.Fuzz()
     os._exit(0)
+
+
+def _try(target: Target, data: bytes) -> None:
+    """One input. Atheris does not tell what stands behind an exception."""
+    try:
+        target(data)
+    except Exception:
+        traceback.print_exc()
+        raise
 
 
 def _write_seeds(target: Target, folder: Path, *, brief: bool) -> int:
@@ -170,15 +179,17 @@ def _tell(name: str, status: int, seeds: int, log: Path, seconds: float, options
     text = log.read_text("utf-8", "replace")
     runs = re.findall(r"stat::number_of_executed_units: (\d+)", text)
     coverage = re.findall(r"cov: (\d+)", text)
-    told = f"{name:<44} {runs[-1] if runs else '?':>9} runs  {seeds:>3} seeds  cov {coverage[-1] if coverage else '?':>5}"
-    print(f"{told}  {seconds:6.1f} s  {'ok' if status == 0 else 'FOUND'}", flush=True)
+    tried, reached = runs[-1] if runs else "?", coverage[-1] if coverage else "?"
+    print(f"{name:<36} {tried:>9} runs {seeds:>4} seeds  cov {reached:>5} {seconds:6.1f} s  "
+          f"{'ok' if status == 0 else 'FOUND'}", flush=True)
     if status == 0:
         log.unlink()
         return
     found = sorted(map(str, options.reproducers.glob(f"{name}-*")))
     print(f"  {', '.join(found) or 'no reproducer was written'}\n  {log}", flush=True)
-    trouble = text[text.find("=== Uncaught"):] if "=== Uncaught" in text else text[-2000:]
-    print("\n".join(f"    {line}" for line in trouble.splitlines()[:60]), flush=True)
+    begin = text.find("Traceback (most recent call last)")
+    trouble = text[begin:].partition("=== Uncaught")[0] if begin >= 0 else text[-2000:]
+    print("\n".join(f"    {line}" for line in trouble.splitlines()[:80]), flush=True)
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def as_json(value: Any) -> bytes:
 @cache
 def tee() -> Any:
     """A software TEE of every maker."""
-    from verifier.software_tee.maker import TEES, SoftwareTee  # noqa: PLC0415 - not with the first import
+    from verifier.software_tee.maker import TEES, SoftwareTee
 
     return SoftwareTee.create(SEED, at=AT, tees=TEES)
 
@@ -85,7 +85,7 @@ def tee() -> Any:
 @cache
 def evidence(kind: str) -> Any:
     """What the software TEE's attester of that kind hands over."""
-    from verifier.software_tee.makers import REPORT_DATA_SIZES  # noqa: PLC0415
+    from verifier.software_tee.makers import REPORT_DATA_SIZES
 
     return tee().evidence(kind, bytes(range(REPORT_DATA_SIZES.get(kind, 64))))
 
@@ -108,6 +108,6 @@ def published(kind: str, *suffixes: str) -> Bytes:
 @cache
 def event_log() -> bytes:
     """The log of a TD that never booted."""
-    from verifier.software_tee.event_log import SoftwareLog  # noqa: PLC0415
+    from verifier.software_tee.event_log import SoftwareLog
 
     return SoftwareLog().to_bytes()

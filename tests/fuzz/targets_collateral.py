@@ -6,6 +6,7 @@ import atexit
 import json
 import shutil
 import tempfile
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
@@ -25,7 +26,7 @@ from verifier.collateral.loose_files import loose_files
 from verifier.collateral.sources import Sources
 from verifier.endorsements.collateral import IntelCollateral
 from verifier.endorsements.roots import Roots
-from verifier.errors import EvidenceError, MalformedCollateral
+from verifier.errors import MalformedCollateral
 from verifier.evidence import Evidence
 from verifier.formats import coco_evidence
 from verifier.formats.strict import json_value
@@ -44,7 +45,7 @@ EVIDENCES = many(made("*/*/quote.bin", "*/*/report.bin"), recorded("tdx/*/quote.
 
 
 def _bundle(kind: str) -> dict[str, str]:
-    from verifier.software_tee.intel import collateral_json  # noqa: PLC0415
+    from verifier.software_tee.intel import collateral_json
 
     return collateral_json(seeds.tee().intel_collateral(kind))
 
@@ -98,15 +99,8 @@ def _sealed(told: object) -> None:
     if not isinstance(told, dict):
         return
     with suppress(MalformedCollateral, KeyError, TypeError, AttributeError, ValueError):
-        parts = {name: bundle_bytes(part) for name, part in told["parts"].items()}
+        parts = {name: b64decode(part) for name, part in told["parts"].items()}
         told["sha256"] = Item(Name.parse(told["name"]), parts, "", 0).digest.hex()
-
-
-def bundle_bytes(value: str) -> bytes:
-    """Base64, however it is written."""
-    import base64  # noqa: PLC0415
-
-    return base64.b64decode(value)
 
 
 def _same_item(_: bytes, item: Item) -> None:
@@ -189,8 +183,8 @@ TARGETS = (
            lazily(_item_objects), (_same_item,), brief_runs=200),
     Target("collateral.judged", _judged, (*COLLATERAL, *SETUP, *EVIDENCE), lazily(lambda: [
         Bundle((item,), {}, {}).to_bytes() for item in _items()]), brief_runs=120),
-    Target("collateral.name", text(Name.parse), COLLATERAL, lazily(lambda: [item.name.text.encode() for item in _items()]),
-           (lambda _, name: (name.digest, str(name)),)),
+    Target("collateral.name", text(Name.parse), COLLATERAL, lazily(lambda: [
+        item.name.text.encode() for item in _items()]), (lambda _, name: (name.digest, str(name)),)),
     Target("collateral.nvidia_file", nvidia_files.recognise, COLLATERAL, NVIDIA, brief_runs=150),
     Target("collateral.origin", text(Origin.parse), SETUP, these(
         b"https://host.example:8443/prefix", b"http://[::1]:80/", b"https://u:p@host/?q#f"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from cryptography import x509
 
 from tests.fuzz import seeds
 from tests.fuzz.harness import COLLATERAL, EVIDENCE, MALFORMED, SETUP, Finding, Target, never
-from tests.fuzz.seeds import Bytes, lazily, made, many, recorded, these, within
+from tests.fuzz.seeds import Bytes, lazily, made, many, recorded, within
 from verifier.endorsements import hygon, ocsp
 from verifier.endorsements.amd import read_supplied
 from verifier.endorsements.amd_vek import SUBJECTS, EndorsementKey, resembles
@@ -26,7 +26,7 @@ from verifier.endorsements.roots.keys import is_key, read_key
 from verifier.endorsements.schemes import INTEL
 from verifier.endorsements.sm2 import Sm2PublicKey
 from verifier.endorsements.tcb_info import TcbInfo
-from verifier.errors import CheckFailed, EvidenceError, MalformedCollateral
+from verifier.errors import CheckFailed
 from verifier.formats.hygon_cert import CsvCertificate
 from verifier.trail import Trail
 

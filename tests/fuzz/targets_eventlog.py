@@ -11,7 +11,7 @@ from tests.fuzz import seeds
 from tests.fuzz.harness import EVIDENCE, MALFORMED, Target, written_again, written_exactly
 from tests.fuzz.seeds import lazily, many, recorded, these, within
 from verifier.errors import CheckFailed, EvidenceError
-from verifier.eventlog import ccel, dstack, show, trustee
+from verifier.eventlog import ccel, show, trustee
 from verifier.eventlog.aael import AaelLog, RuntimeText
 from verifier.eventlog.algorithms import SIZES, Algorithm
 from verifier.eventlog.ccel import CcelTable

@@ -11,7 +11,6 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from tests.fuzz import seeds
 from tests.fuzz.harness import EVIDENCE, MALFORMED, SETUP, Finding, Property, Target, pack_files, unpack_files

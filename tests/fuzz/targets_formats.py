@@ -85,7 +85,7 @@ def _extensions(chains: seeds.Bytes, *oids: str) -> seeds.Bytes:
 
 
 def _instance() -> tuple[bytes]:
-    from verifier.software_tee.tpm import instance_extension  # noqa: PLC0415
+    from verifier.software_tee.tpm import instance_extension
 
     return instance_extension(GceInstance(
         zone="zone", project_number=1, project_id="project", instance_id=1 << 60, instance_name="name",

@@ -1,9 +1,9 @@
 """Whole verifications: `verifier.verify`, for the evidence of every TEE.
 
 Three ways in. ``verdicts.<tee>``: the evidence is altered; it may be called authentic only if what was signed is, byte
-for byte, what the maker signed. ``verdicts.<tee>_signed``: what is signed is altered and signed again by the maker's own
-keys, so that what stands behind the signature is read too. ``verdicts.<tee>_collateral``: the endorsements are altered.
-Whatever comes, the answer is a verdict, and never that the verifier itself failed.
+for byte, what the maker signed. ``verdicts.<tee>_signed``: what is signed is altered and signed again by the maker's
+own keys, so that what stands behind the signature is read too. ``verdicts.<tee>_collateral``: the endorsements are
+altered. Whatever comes, the answer is a verdict, and never that the verifier itself failed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,14 @@ from typing import Any
 from tests.fuzz import seeds
 from tests.fuzz.harness import Finding, Target, never, pack, unpack
 from verifier.checks.prepared import Prepared
-from verifier.endorsements.collateral import AmdCollateral, Collateral, HygonCollateral, IntelCollateral
-from verifier.endorsements.collateral import NvidiaCollateral, TpmCollateral
+from verifier.endorsements.collateral import (
+    AmdCollateral,
+    Collateral,
+    HygonCollateral,
+    IntelCollateral,
+    NvidiaCollateral,
+    TpmCollateral,
+)
 from verifier.endorsements.roots import Roots
 from verifier.errors import EvidenceError, VerifierError
 from verifier.evidence import Binding, Evidence, Tee
@@ -29,7 +35,6 @@ from verifier.formats.cose import CoseSign1
 from verifier.formats.csv_report import CsvReport
 from verifier.formats.hcl_report import HclReport
 from verifier.formats.quote import Quote
-from verifier.formats.snp_report import SIZE as SNP_SIZE
 from verifier.formats.snp_report import SnpReport
 from verifier.formats.spdm_report import SpdmReport
 from verifier.formats.strict import json_object
@@ -86,13 +91,14 @@ class Scene:
 def scene(tee: Tee) -> Scene:
     """One per TEE, of the software makers; SEV-SNP's is a recording of the project, whose keys take long to make."""
     if tee is Tee.SNP:
-        from verifier.recording import Recording  # noqa: PLC0415
+        from verifier.recording import Recording
 
         kept = Recording.load(seeds.RECORDINGS / "snp" / "accepted-v3-milan-vcek")
         certificates = tuple((seeds.RECORDINGS / "snp/accepted-v3-milan-vcek" / name).read_bytes()
                              for name in ("vcek.der", "ask.der"))
         assert kept.at is not None
-        return Scene(replace(kept.evidence, certificates=certificates), kept.collateral, kept.roots, Prepared(), kept.at)
+        evidence = replace(kept.evidence, certificates=certificates)
+        return Scene(evidence, kept.collateral, kept.roots, Prepared(), kept.at)
     roots = Roots.only_software(_roots(tee))
     if tee is Tee.SAMPLE:
         evidence = Evidence(tee, b'{"svn": "1", "report_data": "AAAA"}')
@@ -105,7 +111,7 @@ def scene(tee: Tee) -> Scene:
 
 def _with_log() -> Evidence:
     """A TD with its event log."""
-    from verifier.software_tee.event_log import SoftwareLog  # noqa: PLC0415
+    from verifier.software_tee.event_log import SoftwareLog
 
     log = SoftwareLog()
     found: Evidence = seeds.tee().evidence("tdx", bytes(64), guest=log.guest(), event_log=log.to_bytes())
@@ -126,7 +132,8 @@ def _collateral(tee: Tee) -> Collateral:
     if tee is Tee.AZ_TDX_VTPM:
         return Collateral(intel=IntelCollateral(**made.intel_collateral("tdx")))
     if tee is Tee.AZ_SNP_VTPM:
-        return Collateral(amd=AmdCollateral((), (made.amd.crl,)))
+        return Collateral(amd=AmdCollateral((made.amd.certificate("ask"), made.amd.certificate("ark")),
+                                            (made.amd.crl,)))
     if tee is Tee.NVIDIA:
         return Collateral(nvidia=NvidiaCollateral(**made.maker(tee).collateral()))
     if tee is Tee.TPM:
@@ -166,7 +173,7 @@ def _devices(evidence: Evidence) -> object:
 
 def _csv_signed(evidence: Evidence) -> bytes:
     if evidence.quote.lstrip()[:1] == b"{":
-        from verifier.formats.csv_json import evidence_from_json  # noqa: PLC0415
+        from verifier.formats.csv_json import evidence_from_json
 
         evidence = evidence_from_json(json_object(evidence.quote, "evidence"))
     return CsvReport.from_bytes(evidence.quote).signed_bytes
@@ -184,9 +191,6 @@ SIGNED: Mapping[Tee, Callable[[Evidence], object]] = {
                                for half in (token.platform, token.realm)],
     Tee.CSV: _csv_signed, Tee.NVIDIA: _devices,
 }
-# Who the altered evidence may rest on: nobody need vouch for a bare TPM's key, and then the evidence says so by a flag.
-UNPROVEN = {Tee.TPM: "AK_UNPROVEN", Tee.CCA: "CPAK_UNPROVEN"}
-
 
 def _evidence(tee: Tee) -> Target:
     """Altered evidence is authentic only where what is signed is the original."""
@@ -208,7 +212,8 @@ def _compare(tee: Tee, evidence: Evidence, verdict: Verdict) -> None:
     if SIGNED[tee](evidence) != SIGNED[tee](original.evidence):
         raise Finding("authentic, and what is signed is not what was signed")
     expected = original.judge().claims
-    assert verdict.claims is not None and expected is not None
+    assert verdict.claims is not None
+    assert expected is not None
     if tee is not Tee.CSV and (verdict.claims.report_data, verdict.claims.init_data) != (
             expected.report_data, expected.init_data):
         raise Finding("authentic, and it binds something else than was signed")
@@ -228,13 +233,13 @@ def _name(tee: Tee) -> str:
 
 
 def _resigned_nitro(payload: bytes) -> Evidence:
-    from verifier.software_tee.cose import Message  # noqa: PLC0415
+    from verifier.software_tee.cose import Message
 
     return Evidence(Tee.NITRO, Message(payload=payload, signer=seeds.tee().maker(Tee.NITRO).key("leaf")).issue())
 
 
 def _resigned_cca(parts: list[bytes]) -> Evidence:
-    from verifier.software_tee.arm import collection  # noqa: PLC0415
+    from verifier.software_tee.arm import collection
 
     maker = seeds.tee().maker(Tee.CCA)
     platform, realm = (maker._message(name, payload, signer) for name, payload, signer in (
@@ -261,9 +266,9 @@ def _resigned_nvidia(signed: bytes) -> Evidence:
     return nvidia_json.evidence_of(replace(device, report=signed + maker.key("leaf").sign_raw(signed)))
 
 
-RESIGNED: dict[Tee, tuple[Callable[[bytes], Evidence], Callable[[], bytes]]] = {
-    Tee.TDX: (lambda data: _resigned_quote(Tee.TDX, data), lambda: Quote.from_bytes(scene(Tee.TDX).evidence.quote).signed),
-    Tee.SGX: (lambda data: _resigned_quote(Tee.SGX, data), lambda: Quote.from_bytes(scene(Tee.SGX).evidence.quote).signed),
+RESIGNED: dict[Tee, tuple[Callable[[bytes], Evidence], Callable[[], Any]]] = {
+    Tee.TDX: (lambda data: _resigned_quote(Tee.TDX, data), lambda: SIGNED[Tee.TDX](scene(Tee.TDX).evidence)),
+    Tee.SGX: (lambda data: _resigned_quote(Tee.SGX, data), lambda: SIGNED[Tee.SGX](scene(Tee.SGX).evidence)),
     Tee.NITRO: (_resigned_nitro, lambda: CoseSign1.from_bytes(scene(Tee.NITRO).evidence.quote, "nitro").payload),
     Tee.CCA: (lambda data: _resigned_cca(((unpack(data) or []) + [b"", b""])[:2]), lambda: pack(
         half.payload for token in [CcaToken.from_bytes(scene(Tee.CCA).evidence.quote)]

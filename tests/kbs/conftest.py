@@ -28,6 +28,7 @@ from kbs.protocol import jwe
 from kbs.protocol.runtime_data import device_digest, primary_digest, report_data_for
 from kbs.protocol.tee_pubkey import jwk_of
 from kbs.services.broker import Broker
+from tests.kbs.makers import Makers, devices_json
 from verifier.formats.coco_evidence import evidence_to_json
 from verifier.policy.defaults import example
 from verifier.software_tee.maker import SoftwareTee
@@ -49,7 +50,13 @@ def software_snp(tmp_path_factory: pytest.TempPathFactory) -> tuple[SoftwareTee,
     return _saved(SoftwareTee.create(at=NOW, tees=("snp",)), tmp_path_factory)
 
 
-def _saved(tee: SoftwareTee, tmp_path_factory: pytest.TempPathFactory) -> tuple[SoftwareTee, Path]:
+@pytest.fixture(scope="session")
+def makers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Makers, Path]:
+    """Every maker in miniature, and the folder with their roots and collateral."""
+    return _saved(Makers.create(NOW), tmp_path_factory)
+
+
+def _saved(tee: SoftwareTee | Makers, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     folder = tmp_path_factory.mktemp("tee") / "software"
     tee.save(folder)
     return tee, folder
@@ -70,7 +77,7 @@ class World:
     """One broker with its web application and its administrator."""
 
     config: Config
-    tee: SoftwareTee
+    tee: Any  # a SoftwareTee, or all Makers
     admin_key: ed25519.Ed25519PrivateKey
     clock: Clock = field(default_factory=Clock)
     opened: list[Broker] = field(default_factory=list)
@@ -128,6 +135,13 @@ class World:
             snp_min_bootloader=0, snp_min_tee_svn=0, snp_min_snp_svn=0, snp_min_microcode=0).status_code == 200
         assert self.admin("POST", RESOURCE, SECRET).status_code == 200
 
+    def trust_makers(self) -> None:
+        """The owner chooses to affirm every small maker's guest and device, and stores a secret."""
+        for name in ("default_cpu", "default_gpu", "default_switch"):
+            assert self.set_policy(example("software_tee"), name).status_code == 200
+        assert self.register(**self.tee.reference()).status_code == 200
+        assert self.admin("POST", RESOURCE, SECRET).status_code == 200
+
     # -- the audit log -------------------------------------------------------------------------------------------------
 
     def records(self) -> list[dict[str, Any]]:
@@ -182,6 +196,16 @@ class Guest:
         report_data = report_data_for(tee, device_digest(self.nonce, self.jwk))
         return evidence_to_json(self.world.tee.evidence(tee, report_data))
 
+    def devices(self, *makers: Any) -> dict[str, Any]:
+        """NVIDIA evidence of these devices for this handshake."""
+        return devices_json(report_data_for("nvidia", device_digest(self.nonce, self.jwk)), makers)
+
+    def with_devices(self, *makers: Any) -> Guest:
+        """A challenge is asked for, and the devices answer it beside the primary evidence."""
+        assert self.auth().status_code == 200
+        self.additional = json.dumps({"nvidia": self.devices(*makers)})
+        return self
+
     def message(self, **changes: Any) -> dict[str, Any]:
         return {
             "init-data": None,
@@ -213,7 +237,7 @@ class Guest:
 ADMIN_KEY = ed25519.Ed25519PrivateKey.generate()
 
 
-def _world(state: Path, maker: tuple[SoftwareTee, Path], **settings: Any) -> World:
+def _world(state: Path, maker: tuple[Any, Path], **settings: Any) -> World:
     tee, folder = maker
     if not state.exists():
         state.mkdir(mode=0o700)
@@ -240,7 +264,7 @@ def make_world(tmp_path, software_tee):
     """Makes worlds on one state folder; each keyword but ``maker`` is a setting of the configuration."""
     worlds: list[World] = []
 
-    def make(maker: tuple[SoftwareTee, Path] = software_tee, **settings: Any) -> World:
+    def make(maker: tuple[Any, Path] = software_tee, **settings: Any) -> World:
         worlds.append(_world(settings.pop("state", tmp_path / "state"), maker, **settings))
         return worlds[-1]
 
@@ -254,6 +278,22 @@ def world(make_world, trusting_state, tmp_path):
     """A broker that trusts the software TEE's roots and, by its owner's policy, affirms its guest image."""
     shutil.copytree(trusting_state, tmp_path / "state")
     return make_world()
+
+
+@pytest.fixture(scope="session")
+def makers_state(tmp_path_factory, makers):
+    """A state folder whose owner affirms every small maker's guest and device; to be copied."""
+    made = _world(tmp_path_factory.mktemp("makers") / "state", makers)
+    made.trust_makers()
+    made.broker.close()
+    return made.config.state
+
+
+@pytest.fixture
+def makers_world(make_world, makers, makers_state, tmp_path):
+    """A broker that trusts every small maker's roots and, by its owner's policies, affirms their machines."""
+    shutil.copytree(makers_state, tmp_path / "state")
+    return make_world(maker=makers)
 
 
 @pytest.fixture

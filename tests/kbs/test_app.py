@@ -390,9 +390,12 @@ def test_additional_evidence_must_bind_the_same_key(world):
 
 def test_unknown_additional_device_is_refused(world):
     guest = world.guest()
-    guest.auth()
-    guest.additional = json.dumps({"nvidia": {}})
-    refusal(guest.attest(), 400, "attestation.tee", "AttestationError")
+    for additional, status, id in (({"sampledevice": {}}, 400, "attestation.tee"),
+                                   ({"hygondcu": {"attestation_reports": []}}, 400, "attestation.tee"),
+                                   ({"nvidia": {}}, 403, "evidence.nvidia")):
+        guest.auth()
+        guest.additional = json.dumps(additional)
+        refusal(guest.attest(), status, id, "AttestationError")
 
 
 def test_one_unfavourable_part_denies_the_whole(world):
@@ -485,11 +488,20 @@ def test_owner_may_serve_sample_guests_by_a_policy_of_their_own(make_world):
     assert guest.open(guest.get()) == SECRET
 
 
-@pytest.mark.parametrize("tee", ["az-snp-vtpm", "nvidia", "sampledevice", "", "TDX", "tdx\n", "x" * 40])
-def test_tee_without_a_recipe_is_refused_at_once(world, tee):
+@pytest.mark.parametrize(("tee", "id"), [
+    ("se", "attestation.tee"), ("hygondcu", "attestation.tee"), ("sampledevice", "attestation.tee"),
+    ("nvidia", "attestation.tee"), ("release", "attestation.tee"), ("az-tdx", "attestation.tee"),
+    ("", "protocol.request.shape"), ("TDX", "protocol.request.shape"), ("tdx\n", "protocol.request.shape"),
+    ("x" * 40, "protocol.request.shape")])
+def test_tee_without_a_recipe_is_refused_at_once(world, tee, id):
+    """And a device, which attests beside a processor only."""
     answer = world.guest(tee).auth()
-    assert answer.status_code == 400
-    assert answer.json["id"] in ("attestation.tee", "protocol.request.shape")
+    assert (answer.status_code, answer.json["id"]) == (400, id)
+
+
+@pytest.mark.parametrize("tee", ["tdx", "sgx", "snp", "az-snp-vtpm", "az-tdx-vtpm", "tpm", "nitro", "cca", "csv"])
+def test_every_processor_with_a_recipe_is_challenged(world, tee):
+    assert world.guest(tee).auth().status_code == 200
 
 
 @pytest.mark.parametrize("version", ["0.1.1", "0.3.0", "0.4", "1.0.0", ""])

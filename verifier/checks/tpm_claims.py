@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from verifier.checks.tpm_ak import AkTrust
 from verifier.endorsements.roots.keys import spki_digest
@@ -79,10 +78,9 @@ def _of_bank(quote: dict[str, Any]) -> dict[str, Any]:
 
 
 def key_claims(key: PublicKey) -> dict[str, Any]:
-    """Kind, SubjectPublicKeyInfo (DER) and its digest."""
+    """Kind, and the digest of the SubjectPublicKeyInfo."""
     kind = f"RSA-{key.key_size}" if isinstance(key, rsa.RSAPublicKey) else f"EC-{key.curve.name}"
-    return {"type": kind, "spki": key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
-            "spki_sha256": spki_digest(key)}
+    return {"type": kind, "spki_sha256": spki_digest(key)}
 
 
 def area_claims(area: TpmPublic) -> dict[str, Any]:

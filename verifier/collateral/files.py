@@ -137,7 +137,10 @@ def _crl(data: bytes) -> Collateral:
         return Collateral(intel=IntelCollateral(root_ca_crl=data))
     if name in CA_KINDS:
         return Collateral(intel=IntelCollateral(pck_crl=data))
-    return Collateral(amd=AmdCollateral(crls=(data,)), tpm=TpmCollateral(crls=(data,)))
+    # To AMD's recipe a list of a stranger is a mistake, and refuses; a TPM's passes over it.
+    if str(name).startswith("ARK-"):
+        return Collateral(amd=AmdCollateral(crls=(data,)))
+    return Collateral(tpm=TpmCollateral(crls=(data,)))
 
 
 _BY_LABEL: dict[bytes, Callable[[bytes], Collateral]] = {

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from verifier.errors import MalformedCollateral, MalformedEvidence
+from verifier.formats.snp_report import ProductLine
 from verifier.formats.strict import base64_bytes
 
 MAX_PART_BYTES = 8 * 1024 * 1024
@@ -48,6 +49,14 @@ PARTS: dict[Kind, frozenset[str]] = {
     Kind.AMD_CRL: frozenset({"crl"}), Kind.RIM: frozenset({"document"}),
     Kind.OCSP: frozenset({"answer", "certificate", "issuer"}),
 }
+
+_LINE, _SET = "(?:" + "|".join(ProductLine) + ")", "(?:standard|early|[0-9]{1,9})"
+# The words of each kind, as its rule reads them.
+_ABOUT = {kind: re.compile(pattern, re.ASCII) for kind, pattern in {
+    Kind.TCB_INFO: f"(?:sgx|tdx)/[0-9a-f]{{12}}/{_SET}", Kind.QE_IDENTITY: f"(?:sgx|tdx)/{_SET}", Kind.ROOT_CRL: "",
+    Kind.PCK_CRL: "(?:platform|processor)", Kind.PCK_CHAIN: "[0-9a-f]{32}/[0-9a-f]{32}/[0-9a-f]{4}/[0-9a-f]{4}",
+    Kind.VCEK: f"{_LINE}/(?:[0-9a-f]{{16}}|[0-9a-f]{{128}})/[0-9a-f]{{16}}", Kind.AMD_CA: f"{_LINE}/(?:vcek|vlek)",
+    Kind.AMD_CRL: _LINE, Kind.RIM: "[^/]+", Kind.OCSP: "(?:[0-9a-f]{2})+/[0-9a-f]+"}.items()}
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,10 @@ class Name:
 
 @dataclass(frozen=True)
 class Item:
-    """An answer. ``parts``: by name, exactly those of `PARTS`; ``source``: where from; ``fetched``: Unix seconds."""
+    """An answer. ``parts``: by name, exactly those of `PARTS`; ``source``: where from; ``fetched``: Unix seconds.
+
+    ``name`` has all the words of its kind, in their form. Raises `MalformedCollateral` for anything else.
+    """
 
     name: Name
     parts: Mapping[str, bytes] = field(repr=False)
@@ -95,6 +107,9 @@ class Item:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", MappingProxyType(dict(self.parts)))
+        if _ABOUT[self.name.kind].fullmatch("/".join(self.name.about)) is None:
+            raise MalformedCollateral("collateral.item.name", "not the name of an object of its kind",
+                                      got=self.name.text[:80])
         if set(self.parts) != PARTS[self.name.kind]:
             raise MalformedCollateral("collateral.item.parts", f"{self.name} has other parts",
                                       expected=sorted(PARTS[self.name.kind]), got=sorted(self.parts)[:8])

@@ -144,8 +144,8 @@ class _Decoder:
 def encode(value: Any) -> bytes:
     """``value`` in the encoding that `decode` reads, maps in their own order.
 
-    ``encode(decode(data, …)) == data`` for all that `decode` accepts with definite lengths. Raises TypeError for what it
-    never returns.
+    ``encode(decode(data, …)) == data`` for all that `decode` accepts with definite lengths. Raises TypeError for what
+    it never returns.
     """
     return cbor2.dumps(_writable(value))
 

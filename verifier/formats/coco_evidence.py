@@ -35,8 +35,9 @@ FORMS = {
 # By which members evidence JSON is told when nobody says what it is: the first row whose names are all there.
 _MEMBERS = (
     (frozenset({"hcl_report", "td_quote"}), Tee.AZ_TDX_VTPM), (frozenset({"hcl_report", "vcek"}), Tee.AZ_SNP_VTPM),
-    (frozenset({"report", "td_quote"}), Tee.AZ_TDX_VTPM), (frozenset({"report", "certs", "quote"}), Tee.AZ_SNP_VTPM),
+    (frozenset({"report", "td_quote"}), Tee.AZ_TDX_VTPM), (frozenset({"report", "vcek", "quote"}), Tee.AZ_SNP_VTPM),
     (frozenset({"ak_public"}), Tee.TPM), (frozenset({"device_evidence_list"}), Tee.NVIDIA),
+    (frozenset({"detached_eat"}), Tee.NVIDIA),
     (frozenset({"attestation_report", "serial_number"}), Tee.CSV), (frozenset({"token"}), Tee.CCA),
     (frozenset({"document"}), Tee.NITRO), (frozenset({"attestation_report"}), Tee.SNP),
     (frozenset({"svn", "report_data"}), Tee.SAMPLE),

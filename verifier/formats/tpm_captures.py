@@ -84,8 +84,8 @@ def _go_pcrs(value: object) -> Banks | None:
         raise malformed("PCRs", "must be a short list", got=type(value).__name__)
     banks: dict[str, dict[int, bytes]] = {}
     for entry in value:
-        index = entry.get("Index") if isinstance(entry, Mapping) else None
-        hashed = _GO_HASHES.get(entry.get("DigestAlg")) if index is not None else None
+        index, number = (entry.get("Index"), entry.get("DigestAlg")) if isinstance(entry, Mapping) else (None, None)
+        hashed = _GO_HASHES.get(number) if type(number) is int else None
         if type(index) is not int or not 0 <= index < PCR_COUNT or hashed is None:
             raise malformed("PCRs", "has an entry of an unknown PCR or hash")
         values = banks.setdefault(hashed.bank, {})

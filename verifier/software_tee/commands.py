@@ -57,7 +57,7 @@ def _tell(folder: Path, made: SoftwareTee) -> None:
     click.echo(f"  keys        {folder}/keys (private)")
     for path in sorted((folder / "roots").iterdir()):
         click.echo(f"  root        {path}")
-    for path in sorted((folder / "collateral").iterdir()):
+    for path in sorted((folder / "collateral").glob("*")):
         click.echo(f"  collateral  {path}")
     click.echo("Nothing trusts these roots until they are named. Next:")
     click.echo(f"  echo hello | attestation evidence --tee software --software-tee {folder} --software-kind {tee} "

@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from verifier.checks import tpm_ak, tpm_quote
 from verifier.checks.event_log import check_pcr_log
 from verifier.checks.tpm_ak import AkTrust
@@ -110,7 +112,9 @@ class TpmRecipe:
             "event_log": check_pcr_log(trail, quote.event_log, pcrs).claims()}
         init_data = pcrs.get(INIT_DATA_BANK, {}).get(INIT_DATA_PCR, b"")
         return Claims(
-            tee=self.tee, body=_body(quote, quoted, init_data) | {"ak": key_claims(key)} | known | events,
+            tee=self.tee, body=_body(quote, quoted, init_data) | {
+                "ak": key_claims(key), "ak_public": key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+            } | known | events,
             endorsement=endorsement_claims(trust), software=trust.software,
             report_data=quoted[0].attest.extra_data, init_data=init_data, valid_until=trust.window.not_after,
             flags=_flags(trust, quoted, quote))

@@ -88,7 +88,8 @@ def test_http_on_this_machine_is_allowed(url: str) -> None:
 @pytest.mark.parametrize("url", ["", "kbs.example", "ftp://kbs.example", "https://", "https://u@kbs.example",
                                  "https://u:p@kbs.example", "https://kbs.example?x", "https://kbs.example#x",
                                  "https://kbs.example:port", "https://kbs.example:99999", "https://k\u00f6.example",
-                                 "https://kbs.example/\r\nHost:evil", "https://kbs example", "https://[::1", "file:///x"])
+                                 "https://kbs.example/\r\nHost:evil", "https://kbs example", "https://[::1", "file:///x",
+                                 "https://kbs\0example", "https://kbs.example\x7f", "https://%", "https://a%zz"])
 def test_what_is_no_brokers_url_is_refused(url: str) -> None:
     assert refused_setup(url) == "kbc.url"
 

@@ -94,7 +94,7 @@ def test_size_is_bounded() -> None:
     assert caught.value.id == "protocol.init_data.size"
 
 
-@pytest.mark.parametrize(("tee", "size"), [("tdx", 48), ("snp", 32), ("sgx", 64)])
+@pytest.mark.parametrize(("tee", "size"), [("tdx", 48), ("snp", 32), ("sgx", 64), ("cca", 64), ("csv", 64)])
 @pytest.mark.parametrize("digest_size", [32, 48, 64])
 def test_digest_is_cut_at_its_end_or_followed_by_zeros(tee: str, size: int, digest_size: int) -> None:
     digest = bytes(range(1, digest_size + 1))
@@ -103,9 +103,26 @@ def test_digest_is_cut_at_its_end_or_followed_by_zeros(tee: str, size: int, dige
     assert field == (digest + bytes(64))[:size]
 
 
-def test_tee_without_a_field_is_refused_rather_than_skipped() -> None:
+@pytest.mark.parametrize("tee", ["tpm", "az-snp-vtpm", "az-tdx-vtpm"])
+def test_a_tpms_register_is_extended_once_from_zero(tee: str) -> None:
+    # SHA-256 (by OpenSSL) over 32 zeros and the SHA-256 of nothing.
+    digest = bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+    assert init_data.field_for(tee, digest).hex() == (
+        "1c9ecec90e28d2461650418635878a5c91e49f47586ecf75f2b0cbb94e897112")
+
+
+@pytest.mark.parametrize("tee", ["tpm", "az-snp-vtpm", "az-tdx-vtpm"])
+@pytest.mark.parametrize("size", [0, 31, 33, 48, 64])
+def test_a_digest_that_no_register_takes_is_refused(tee: str, size: int) -> None:
+    with pytest.raises(MalformedRequest) as caught:
+        init_data.field_for(tee, bytes(size))
+    assert caught.value.id == "protocol.init_data.algorithm"
+
+
+@pytest.mark.parametrize("tee", ["sample", "nitro", "nvidia", "se", ""])
+def test_tee_without_a_field_is_refused_rather_than_skipped(tee: str) -> None:
     with pytest.raises(UnsupportedTee) as caught:
-        init_data.parse(DOCUMENT).field_for("sample")
+        init_data.parse(DOCUMENT).field_for(tee)
     assert caught.value.id == "protocol.init_data.tee"
 
 

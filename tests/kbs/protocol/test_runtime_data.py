@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from kbs.errors import MalformedAnswer, UnsupportedTee
 from kbs.protocol.messages import Challenge, Request
 from kbs.protocol.runtime_data import (
+    REPORT_DATA_BYTES,
+    UNSIZED,
     HashAlgorithm,
     device_digest,
     hash_offer,
@@ -22,6 +24,7 @@ from kbs.protocol.runtime_data import (
     selected_hash,
     workload_digest,
 )
+from verifier.evidence import Tee
 
 KEY = {"kty": "EC", "crv": "P-256", "alg": "ECDH-ES+A256KW", "x": "eHg", "y": "eXk"}
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -95,15 +98,34 @@ def test_workload_digest_of_runtime_data_itself_is_another() -> None:
     assert workload_digest(text) != primary_digest("n", KEY)
 
 
-@pytest.mark.parametrize("tee", ["tdx", "sgx", "snp"])
+@pytest.mark.parametrize("tee", ["tdx", "sgx", "snp", "cca", "csv"])
 def test_hardware_report_data_is_the_digest_then_zeros(tee: str) -> None:
     digest = primary_digest("n", KEY)
     assert report_data_for(tee, digest) == digest + bytes(16)
     assert report_data_for(tee, bytes(64)) == bytes(64)
 
 
-def test_report_data_of_sample_is_the_digest() -> None:
-    assert report_data_for("sample", b"d" * 48) == b"d" * 48
+@pytest.mark.parametrize("tee", ["nvidia", "tpm"])
+@pytest.mark.parametrize("size", [32, 48, 64])
+def test_narrow_report_data_is_the_beginning_of_the_digest(tee: str, size: int) -> None:
+    digest = bytes(range(size))
+    assert report_data_for(tee, digest) == bytes(range(32))
+
+
+@pytest.mark.parametrize("tee", ["sample", "az-snp-vtpm", "az-tdx-vtpm", "nitro"])
+@pytest.mark.parametrize("size", [32, 48, 64])
+def test_report_data_without_a_size_is_the_digest(tee: str, size: int) -> None:
+    assert report_data_for(tee, b"d" * size) == b"d" * size
+
+
+def test_a_digest_beyond_a_wide_field_is_a_fault() -> None:
+    with pytest.raises(ValueError, match="longer than the report data"):
+        report_data_for("tdx", bytes(65))
+
+
+def test_every_tee_has_one_placement() -> None:
+    assert {*REPORT_DATA_BYTES, *UNSIZED} == {str(tee) for tee in Tee}
+    assert not UNSIZED & REPORT_DATA_BYTES.keys()
 
 
 def test_tee_without_placement_is_refused() -> None:

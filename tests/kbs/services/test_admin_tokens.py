@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import json
 
@@ -165,6 +166,14 @@ def test_what_is_no_token_is_refused(admins, at, token):
 def test_weak_and_foreign_keys_are_refused(key):
     with pytest.raises(SetupError) as refused:
         AdminIdentity.from_pem("x", pem_of(key))
+    assert refused.value.id == "admin.key"
+
+
+def test_key_of_an_algorithm_that_nobody_knows_is_refused():
+    der = PRIVATE["ES256"].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    unknown = base64.b64encode(der.replace(bytes.fromhex("2a8648ce3d0201"), bytes.fromhex("2a8648ce3d027f")))
+    with pytest.raises(SetupError) as refused:
+        AdminIdentity.from_pem("x", b"-----BEGIN PUBLIC KEY-----\n" + unknown + b"\n-----END PUBLIC KEY-----\n")
     assert refused.value.id == "admin.key"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -12,7 +13,13 @@ import rfc8785
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 from joserfc import jwk as jose_jwk
 from joserfc import jwt as jose_jwt
 
@@ -199,6 +206,22 @@ def test_published_keys_hold_no_private_member(keys):
     (published,) = token_keys.jwks(keys)["keys"]
     assert set(published) == {"kty", "crv", "x", "y", "alg", "use", "kid"}
     assert hashlib.sha256(rfc8785.dumps(keys[0].jwk)).digest()
+
+
+def pem_with(known: str, unknown: str) -> bytes:
+    """A token key whose algorithm identifier was altered."""
+    der = load_pem_private_key(token_keys.generate(), None).private_bytes(
+        Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    altered = base64.b64encode(der.replace(bytes.fromhex(known), bytes.fromhex(unknown)))
+    return b"-----BEGIN PRIVATE KEY-----\n" + altered + b"\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(("known", "unknown"), [("2a8648ce3d0201", "2a8648ce3d027f"),
+                                                ("2a8648ce3d030107", "2a8648ce3d03017f")])
+def test_key_of_an_algorithm_that_nobody_knows_is_refused(known, unknown):
+    with pytest.raises(SetupError) as refused:
+        token_keys.read(pem_with(known, unknown))
+    assert refused.value.id == "token.key.file"
 
 
 @pytest.mark.parametrize("pem", [b"", b"garbage", token_keys.generate() + b"tail", token_keys.generate() * 9,

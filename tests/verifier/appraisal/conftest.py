@@ -115,16 +115,16 @@ def _of_processor(claims: Claims) -> dict[str, Any]:
 
 
 def _of_azure(claims: Claims) -> dict[str, Any]:
-    body, pcrs = _hexadecimal(claims), claims.body["pcrs"]
-    found = {f"{claims.tee.value[3:6]}_pcr{number:>02}": pcrs[number].hex() for number in ("4", "11")}
+    body, pcrs = _hexadecimal(claims), claims.body.get("pcrs", {})
+    found = {f"{claims.tee.value[3:6]}_pcr{number:>02}": pcrs[number].hex() for number in ("4", "11") if number in pcrs}
     return found | {f"tcb_min_{name}": least for name, least in _tcb(claims).items() if name != "reserved"} | {
         "measurement": body.get("measurement"), "mr_td": body.get("mr_td"), "xfam": body.get("xfam"),
         "allowed_tcb_status": claims.status}
 
 
 def _of_tpm(claims: Claims) -> dict[str, Any]:
-    pcrs = claims.body["pcrs"]["sha256"]
-    return {f"tpm_pcr{number:>02}": pcrs[number].hex() for number in ("0", "4", "11")} | {
+    pcrs = claims.body["pcrs"].get("sha256", {})
+    return {f"tpm_pcr{number:>02}": pcrs[number].hex() for number in ("0", "4", "11") if number in pcrs} | {
         "trusted_aks": claims.body["ak"]["spki_sha256"].hex()}
 
 

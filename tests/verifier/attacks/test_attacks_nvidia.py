@@ -57,7 +57,7 @@ def test_o13_a_token_signed_with_a_shared_secret_is_refused(form):
 
 
 @pytest.mark.parametrize("algorithm", ["ES384", "none"])
-def test_o13_a_token_of_a_service_is_not_taken_for_evidence(algorithm):
+def test_t09_o13_a_token_of_a_service_is_not_taken_for_evidence(algorithm):
     """No key of a service is pinned: whoever holds one could say anything."""
     told = [["JWT", token(algorithm)], {}]
     verdict = verify(Evidence(Tee.NVIDIA, json.dumps(told).encode()), collateral=Collateral.none(),

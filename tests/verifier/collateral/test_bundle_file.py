@@ -15,6 +15,7 @@ from verifier.collateral.cache import Cache
 from verifier.collateral.conductor import Conductor
 from verifier.collateral.floors import Floor
 from verifier.collateral.imports import import_all, judge_all
+from verifier.collateral.item import PARTS, Item, Kind, Name
 from verifier.endorsements.roots import Roots
 from verifier.errors import MalformedCollateral, SetupError
 
@@ -97,6 +98,19 @@ def test_other_files_are_refused(bundle, change):
     members = json.loads(bundle.to_bytes())
     with pytest.raises((MalformedCollateral, SetupError)):
         Bundle.from_bytes(json.dumps(change(members)).encode())
+
+
+@pytest.mark.parametrize("name", [
+    "intel.tcb_info", "intel.tcb_info/tdx", "intel.tcb_info/tdx/zz0000000000/standard", "intel.tcb_info/csv/00/early",
+    "intel.tcb_info/tdx/00534f465400/standard/x", "intel.qe_identity/tdx/later", "intel.root_crl/x", "intel.pck_crl",
+    "intel.pck_crl/other", "intel.pck_chain/00/00/00/zz", "amd.vcek", "amd.vcek/Milan", "amd.vcek/Milan/zz/00",
+    "amd.vcek/Naples/0000000000000000/0000000000000000", "amd.ca/Milan", "amd.crl", "amd.crl/Naples", "nvidia.rim",
+    "nvidia.ocsp/00", "nvidia.ocsp/zz/1"])
+def test_an_object_under_a_name_that_its_kind_does_not_have_is_refused(name):
+    kind = Kind(name.partition("/")[0])
+    with pytest.raises(MalformedCollateral) as caught:
+        Item(Name.parse(name), dict.fromkeys(PARTS[kind], b""), "https://test.invalid", AT)
+    assert caught.value.id == "collateral.item.name"
 
 
 def test_a_bundle_is_bounded(monkeypatch, bundle):

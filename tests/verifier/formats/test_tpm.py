@@ -215,7 +215,8 @@ def test_a_key_file_may_be_pem_der_or_a_public_area():
 
 @pytest.mark.parametrize("data", [
     b"", b"0", b"-----BEGIN PUBLIC KEY-----\n", b"\x00\x01", bytes(300),
-    ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)])
+    ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)],
+    ids=["nothing", "digit", "cut PEM", "cut area", "zeros", "Ed25519"])
 def test_other_files_are_no_keys(data):
     with pytest.raises(EvidenceError):
         read_key_file(data)

@@ -118,6 +118,16 @@ def test_the_right_names_with_other_contents_are_refused(files):
         assemble(files)
 
 
+@pytest.mark.parametrize("pcr", [
+    {}, {"Index": 0}, {"Index": 0, "DigestAlg": [5]}, {"Index": 0, "DigestAlg": {}}, {"Index": 0, "DigestAlg": 5.0},
+    {"Index": 0, "DigestAlg": True}, {"Index": [0], "DigestAlg": 5}, {"Index": 24, "DigestAlg": 5}, [], None])
+def test_a_dump_whose_pcrs_are_of_no_known_hash_is_refused(pcr):
+    dump = {"AK": {"Public": "AAAA"}, "Quote": {"Quote": "AAAA", "Signature": "AAAA"}, "Log": {"PCRs": [pcr]}}
+    with pytest.raises(EvidenceError) as refused:
+        assemble({"dump.json": json.dumps(dump).encode()})
+    assert refused.value.detail == "PCRs has an entry of an unknown PCR or hash"
+
+
 def test_certificates_alone_are_asked_for_a_quote(folder):
     leaf, intermediate = TPM.certificates
     verdict = judge(folder({"cert-0.der": leaf, "cert-1.der": intermediate}))

@@ -126,7 +126,7 @@ def test_an_edited_guest_is_another_guest(folder: Path, tmp_path: Path, at: int)
 
 
 @pytest.mark.parametrize(("changes", "error"), [
-    ({"format": "other"}, "software_tee.format"), ({"tees": ["nitro"]}, "software_tee.tee"),
+    ({"format": "other"}, "software_tee.format"), ({"tees": ["vax"]}, "software_tee.tee"),
     ({"tees": []}, "software_tee.tee"), ({"tees": None}, "software_tee.settings"),
     ({"guest": {"mr_td": "ab"}}, "software_tee.settings"), ({"guest": {"rtmr4": ""}}, "software_tee.settings"),
     ({"guest": {"vmpl": True}}, "software_tee.settings"), ({"guest": {"vmpl": -1}}, "software_tee.guest"),
@@ -199,7 +199,7 @@ def test_the_command_is_reproducible_from_a_seed(tmp_path: Path, seed: bytes) ->
     assert SoftwareTee.load(tmp_path / "one").roots() == SoftwareTee.load(tmp_path / "two").roots()
 
 
-@pytest.mark.parametrize("arguments", [("--seed", "00"), ("--seed", "zz"), ("--tee", "nitro"), ("--line", "Venice")])
+@pytest.mark.parametrize("arguments", [("--seed", "00"), ("--seed", "zz"), ("--tee", "vax"), ("--line", "Venice")])
 def test_the_command_refuses_what_it_cannot_make(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = run("init", str(tmp_path / "tee"), *arguments)
     assert done.exit_code == 2
