@@ -14,10 +14,13 @@ from kbs.errors import MalformedRequest
 
 _KINDS = {"resource": "resource-policy", "attestation": "attestation-policy"}
 _MAX_CHARACTERS = 1024 * 1024
+# Classes of which one maker's policy is shipped.
+_OF_CLASS = {"gpu": "nvidia", "switch": "nvidia"}
 
 kind_argument = click.argument("kind", type=click.Choice(list(_KINDS)))
 id_option = click.option("--id", "name", default=None, metavar="ID",
-                         help="Of an attestation policy: default_tdx, default_snp … or default_cpu for all.")
+                         help="Of an attestation policy: default_tdx, default_snp … or default_cpu, default_gpu, "
+                              "default_switch for all of a class.")
 
 
 @click.group()
@@ -129,6 +132,7 @@ def _shipped(kind: str, name: str) -> str:
     from verifier.policy.defaults import SHIPPED, shipped
 
     wanted = "release" if kind == "resource" else name.removeprefix("default_")
+    wanted = _OF_CLASS.get(wanted, wanted)
     if wanted not in SHIPPED:
         raise MalformedRequest("cli.policy_id", f"no policy {name} is stored or shipped",
                                expected=", ".join(f"default_{tee}" for tee in SHIPPED if tee != "release"))

@@ -33,13 +33,13 @@ from verifier.verify import Verifier
 # More would not fit into a token.
 MAX_PARTS = 32
 
-# What no policy is asked about: debugging, firmware that is not its maker's, attributes nobody knows, and a revoked TCB
-# are refused before it. Whether an outdated TCB or one of these objections may pass is the attestation policy's to say;
-# the shipped ones say no.
+# What no policy is asked about: debugging, keys for which nobody vouches (anybody can make one), firmware that is not
+# its maker's, attributes nobody knows, and a revoked TCB are refused before it. Whether an outdated TCB or one of these
+# objections may pass is the attestation policy's to say; the shipped ones say no.
 LEFT_TO_POLICY = ("MIGRATABLE", "MIGRATE_MA_ALLOWED", "MRSERVICETD_NONZERO", "SEPT_VE_DISABLE_NOT_SET", "VMPL1",
                   "VMPL2", "VMPL3", "VMPL_HOST", "SGX_PROVISION_KEY", "SGX_EINIT_TOKEN_KEY", "UNSIGNED",
-                  "AK_UNPROVEN", "SHA1_SIGNATURE", "SHA1_PCRS", "NOT_PRODUCTION", "CPAK_UNPROVEN", "CCA_NOT_SECURED",
-                  "MEASUREMENTS_NOT_COMPARED", "RIM_REJECTED", "CERTIFICATE_HOLD", "SWITCHES_NOT_ATTESTED")
+                  "SHA1_SIGNATURE", "SHA1_PCRS", "NOT_PRODUCTION", "CCA_NOT_SECURED", "MEASUREMENTS_NOT_COMPARED",
+                  "RIM_REJECTED", "CERTIFICATE_HOLD", "SWITCHES_NOT_ATTESTED")
 EXPECTATIONS = Expectations(accepted_statuses=ACCEPTABLE_STATUSES, allowed_flags=LEFT_TO_POLICY)
 
 

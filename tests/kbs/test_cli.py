@@ -137,6 +137,17 @@ def test_policies_are_set_shown_listed_and_taken_back(made, tmp_path):
     said(made("policy", "delete", "resource"), 1, "nothing is stored")
 
 
+@pytest.mark.parametrize(("name", "head"), [
+    ("default_az-snp-vtpm", b"# Azure confidential VMs on AMD"), ("default_tpm", b"# A TPM"),
+    ("default_nvidia", b"# NVIDIA GPUs"), ("default_gpu", b"# NVIDIA GPUs"), ("default_switch", b"# NVIDIA GPUs")])
+def test_the_shipped_policy_of_a_tee_or_a_class_of_devices_is_shown(made, name, head):
+    assert ok(made("policy", "get", "attestation", "--id", name)).startswith(head)
+
+
+def test_there_is_no_shipped_policy_of_all_processors(made):
+    said(made("policy", "get", "attestation", "--id", "default_cpu"), 1, "default_nitro")
+
+
 def test_policy_that_does_not_compile_is_refused_with_its_line(made, tmp_path):
     (tmp_path / "p.rego").write_text("package policy\n\nallow if {\n")
     said(made("policy", "set", "resource", str(tmp_path / "p.rego")), 1, "policy.syntax")

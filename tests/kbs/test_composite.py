@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,9 @@ from tests.kbs.makers import devices_json
 from verifier.formats.spdm_report import OpaqueType
 from verifier.software_tee.nvidia import DeviceImage, SmallNvidia, tcb_info
 
+# The policy of a whole machine in docs/policies.md.
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "policies.md").read_text("utf-8")
+WHOLE_MACHINE = re.findall(r"```rego\n(.*?)```", DOCUMENT, re.DOTALL)[2]
 ERRORS = "https://github.com/confidential-containers/kbs/errors/"
 POLICIES = "/kbs/v0/attestation-policy"
 
@@ -243,22 +248,6 @@ def test_k10_the_expected_set_of_parts_is_the_release_policys(host, device, make
             assert guest.open(guest.get()) == SECRET
         else:
             refused(guest.get(), 403, "release.policy")
-
-
-WHOLE_MACHINE = """package policy
-
-import rego.v1
-
-default allow := false
-
-allow if {
-	data.plugin == "resource"
-	count(input.submods) == 11
-	every name in expected { input.submods[name]["ear.status"] == "affirming" }
-}
-
-expected := ["cpu0", "gpu0", "gpu1", "gpu2", "gpu3", "gpu4", "gpu5", "gpu6", "gpu7", "switch0", "switch1"]
-"""
 
 
 def test_k10_more_devices_than_a_token_can_hold_are_refused(host, makers):

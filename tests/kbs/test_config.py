@@ -47,6 +47,7 @@ def test_file_sets_everything_and_paths_are_taken_from_its_folder(load, tmp_path
         insecure_sample_tee = true
         [trust]
         software_roots = ["roots/a.pem", "/abs/b.pem"]
+        provisioned_keys = ["keys/cpak.json"]
         [token]
         lifetime = 60
         issuer = "https://kbs.example"
@@ -59,6 +60,7 @@ def test_file_sets_everything_and_paths_are_taken_from_its_folder(load, tmp_path
     assert found.state == tmp_path / "state"
     assert found.address == ("::1", 9000)
     assert found.trust.software_roots == (tmp_path / "roots/a.pem", Path("/abs/b.pem"))
+    assert found.trust.provisioned_keys == (tmp_path / "keys/cpak.json",)
     assert (found.token.lifetime, found.token.issuer) == (60, "https://kbs.example")
     assert found.admin.identity == (config.Identity(name="ops", key=tmp_path / "ops.pem"),)
     assert found.admin.roles == {"reader": "^/kbs/v0/resource-policy$"}

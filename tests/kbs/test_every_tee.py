@@ -213,25 +213,51 @@ def test_a_quote_that_leaves_out_the_init_data_register_binds_no_init_data(maker
     refused(guest.attest(message), 403, "az-snp-vtpm.binding.init_data")
 
 
-def test_a_key_that_nobody_vouches_for_is_told_and_not_affirmed(makers_world, makers):
-    """O-03: anybody's key signs quotes; no reference value makes it a TPM's."""
-    assert makers_world.admin("DELETE", "/kbs/v0/attestation-policy/default_cpu").status_code == 200
-    assert makers_world.register(allowed_flags=["AK_UNPROVEN"]).status_code == 200
-    maker = makers[0].small["tpm"]
-    guest = makers_world.guest("tpm")
+def unproven(makers, world, tee):
+    """A guest whose key nobody vouches for, and its message: for TPMs anybody can make such evidence."""
+    guest, maker = world.guest(tee), makers.small[tee]
     guest.auth()
     message = guest.message()
-    bare = replace(maker.evidence(report_data_for("tpm", primary_digest(guest.nonce, guest.jwk))), certificates=())
-    message["tee-evidence"]["primary_evidence"] = evidence_to_json(bare)
+    if tee == "tpm":
+        digest = primary_digest(guest.nonce, guest.jwk)
+        bare = replace(maker.evidence(report_data_for(tee, digest)), certificates=())
+        message["tee-evidence"]["primary_evidence"] = evidence_to_json(bare)
+    return guest, message
+
+
+@pytest.fixture
+def unrooted(makers_world):
+    """The broker with no root but the makers' own, and every small maker's collateral."""
+    def make(**trust):
+        return makers_world.restart(trust=Trust(collateral=makers_world.config.trust.collateral, **trust))
+    return make
+
+
+@pytest.mark.parametrize("tee", ["tpm", "cca"])
+def test_a_key_that_nobody_vouches_for_is_refused_whatever_the_policy_says(unrooted, makers_world, makers, tee):
+    """O-03: anybody's key signs quotes."""
+    everything = 'package policy\ntrust_claims := {"hardware": 2, "executables": 3, "configuration": 2}\n'
+    assert makers_world.set_policy(everything, "default_cpu").status_code == 200
+    guest, message = unproven(makers[0], unrooted(), tee)
+    refused(guest.attest(message), 403, f"{tee}.accept.{'ak' if tee == 'tpm' else 'cpak'}_unproven")
+
+
+@pytest.mark.parametrize("tee", ["tpm", "cca"])
+def test_an_operator_who_lets_it_pass_still_gets_no_affirmation(unrooted, makers_world, makers, tee, tmp_path):
+    assert makers_world.admin("DELETE", "/kbs/v0/attestation-policy/default_cpu").status_code == 200
+    assert makers_world.register(allowed_flags=["AK_UNPROVEN", "CPAK_UNPROVEN"]).status_code == 200
+    (tmp_path / "expect.toml").write_text('allowed_flags = ["AK_UNPROVEN", "CPAK_UNPROVEN"]\n')
+    guest, message = unproven(makers[0], unrooted(expectations=tmp_path / "expect.toml"), tee)
     assert guest.attest(message).status_code == 200
     part = guest.claims()["submods"]["cpu0"]
-    assert part["ear.veraison.annotated-evidence"]["tpm"]["flags"] == ["AK_UNPROVEN"]
+    assert part["ear.veraison.annotated-evidence"][tee]["flags"] == [
+        "AK_UNPROVEN" if tee == "tpm" else "CPAK_UNPROVEN"]
     assert (part["ear.status"], part["ear.trustworthiness-vector"]["executables"]) == ("contraindicated", 3)
     refused(guest.get(), 403, "release.policy")
 
 
 @pytest.mark.parametrize("tee", ["cca", "tpm"])
-def test_a_machine_whose_key_the_operator_provisioned_is_hardware(makers_world, makers, tmp_path, tee):
+def test_a_machine_whose_key_the_operator_provisioned_is_hardware(unrooted, makers_world, makers, tmp_path, tee):
     """By the shipped policy, and only where a configuration names the key as hardware's."""
     assert makers_world.admin("DELETE", "/kbs/v0/attestation-policy/default_cpu").status_code == 200
     maker = makers[0].small[tee]
@@ -240,8 +266,7 @@ def test_a_machine_whose_key_the_operator_provisioned_is_hardware(makers_world, 
         key.write_bytes(maker.cpak_jwk(named=True))
     else:
         key.write_bytes(maker.ak.key.public_key)
-    trust = Trust(provisioned_keys=(key,), collateral=makers_world.config.trust.collateral)
-    guest = makers_world.restart(trust=trust).guest(tee)
+    guest = unrooted(provisioned_keys=(key,)).guest(tee)
     assert guest.handshake().status_code == 200
     part = guest.claims()["submods"]["cpu0"]
     assert (part["ear.status"], part["ear.appraisal-policy-id"]) == ("affirming", f"default_{tee}")

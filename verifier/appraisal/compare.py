@@ -89,6 +89,10 @@ def _reaches(wanted: int | bytes, got: Any) -> bool:
     return type(got) is int and got >= wanted
 
 
+def _has_bits(wanted: tuple[str, ...], got: Any) -> bool:
+    return isinstance(got, Mapping) and all(got.get(name) is True for name in wanted)
+
+
 def _reaches_components(wanted: Mapping[str, int], got: Any) -> bool:
     return isinstance(got, Mapping) and all(
         type(got.get(name)) is int and got[name] >= least for name, least in wanted.items())
@@ -110,5 +114,6 @@ def _shown(wanted: Any) -> Any:
 
 _MATCHES: dict[str, Callable[[Any, Any], bool]] = {
     "one_of": _is_one_of, "masked": _is_masked, "integers": _is_listed, "names": _is_listed,
-    "minimum": _reaches, "components": _reaches_components, "devices": _are_all_listed, "registers": _hold_one_of,
+    "minimum": _reaches, "components": _reaches_components, "devices": _are_all_listed,
+    "registers": _hold_one_of, "set_bits": _has_bits,
 }

@@ -4,6 +4,7 @@
     minimum      a number or byte string, each byte at least   components  numbers of a TCB by name, each at least
     integers     numbers                                       names       texts
     registers    register number to byte strings               devices     texts, one of which each device must have
+    set_bits     names of bits, each of which must be set
 
 A member's ``claim`` is the path of the claim that it is about; of several, the first that the evidence has. None is
 the member's own name.
@@ -25,7 +26,7 @@ OneOf = tuple[bytes, ...] | None
 Registers = Mapping[int, tuple[bytes, ...]] | None
 Paths = str | tuple[str, ...] | None
 
-LISTS = ("one_of", "integers", "names", "devices")
+LISTS = ("one_of", "integers", "names", "devices", "set_bits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,11 @@ def integers(claim: Paths = None) -> Any:
 def names(claim: str) -> Any:
     """Texts."""
     return _demand("names", claim)
+
+
+def set_bits(claim: str) -> Any:
+    """Names of bits, each of which must be set."""
+    return _demand("set_bits", claim)
 
 
 def components(claim: str) -> Any:
@@ -153,6 +159,6 @@ def _whole(value: Any) -> int:
 _NUMBERS = {str(number): number for number in range(MAX_REGISTER + 1)}
 _READERS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "one_of": _read_bytes, "masked": _read_masked, "minimum": _read_minimum, "components": _read_components,
-    "integers": _read_integers, "names": _read_names, "devices": _read_names, "registers": _read_registers,
-    "bool": _read_bool,
+    "integers": _read_integers, "names": _read_names, "devices": _read_names, "set_bits": _read_names,
+    "registers": _read_registers, "bool": _read_bool,
 }

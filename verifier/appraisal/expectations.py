@@ -26,6 +26,7 @@ from verifier.appraisal.demands import (
     names,
     one_of,
     registers,
+    set_bits,
 )
 from verifier.errors import MalformedEvidence, SetupError
 from verifier.formats.strict import json_object
@@ -100,6 +101,7 @@ class Expectations:
     minimum_committed_tcb: Mapping[str, int] | None = components("committed_tcb_decoded")
     minimum_current_tcb: Mapping[str, int] | None = components("current_tcb_decoded")
     minimum_launch_tcb: Mapping[str, int] | None = components("launch_tcb_decoded")
+    required_platform_info: tuple[str, ...] | None = set_bits("platform_info_bits")
     products: tuple[str, ...] | None = names("product_line")
     csp_ids: tuple[str, ...] | None = names("csp_id")
 

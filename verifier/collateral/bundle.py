@@ -26,13 +26,22 @@ def from_json(data: bytes) -> Collateral:
     """Either form; empty members of a bundle count as absent. Raises `MalformedCollateral`."""
     answer = _PCS_ANSWER.fullmatch(data)
     if answer is not None:
-        name = "tcb_info" if answer.group(1) == b"tcbInfo" else "qe_identity"
-        members = {name: answer.group(2), f"{name}_signature": bytes.fromhex(answer.group(3).decode())}
-        return Collateral(intel=IntelCollateral(**members))
+        return _from_answer(answer)
     try:
         return _from_bundle(json_object(data, "collateral bundle"))
     except MalformedEvidence as error:
         raise MalformedCollateral("collateral.bundle", error.detail) from None
+
+
+def _from_answer(answer: re.Match[bytes]) -> Collateral:
+    """The document's bytes are kept; that they are text at all is seen to here, since they are written as such."""
+    name = "tcb_info" if answer.group(1) == b"tcbInfo" else "qe_identity"
+    try:
+        answer.group(2).decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedCollateral("collateral.bundle", f"{name} is not UTF-8") from None
+    members = {name: answer.group(2), f"{name}_signature": bytes.fromhex(answer.group(3).decode())}
+    return Collateral(intel=IntelCollateral(**members))
 
 
 def _from_bundle(members: dict[str, Any]) -> Collateral:

@@ -113,7 +113,7 @@ class TpmRecipe:
         init_data = pcrs.get(INIT_DATA_BANK, {}).get(INIT_DATA_PCR, b"")
         return Claims(
             tee=self.tee, body=_body(quote, quoted, init_data) | {
-                "ak": key_claims(key), "ak_public": key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+                "ak": key_claims(key), "ak_spki": key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
             } | known | events,
             endorsement=endorsement_claims(trust), software=trust.software,
             report_data=quoted[0].attest.extra_data, init_data=init_data, valid_until=trust.window.not_after,

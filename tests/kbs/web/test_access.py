@@ -166,10 +166,10 @@ def test_bodies_of_the_admin_api_are_the_ones_of_the_field(world):
     assert world.admin("GET", "/kbs/v0/reference-value/mr_td").json == [world.tee.guest.mr_td.hex()]
     assert world.admin("GET", "/kbs/v0/reference-value/absent").status_code == 404
     answer = world.admin("POST", "/kbs/v0/attestation-policy", {
-        "type": "rego", "policy_id": "default_gpu", "policy": encoded.rstrip("=")})
+        "type": "rego", "policy_id": "default_dcu", "policy": encoded.rstrip("=")})
     assert answer.status_code == 200
-    assert "no TEE is judged by default_gpu" in answer.json["warnings"][0]
-    assert "default_gpu" in world.admin("GET", "/kbs/v0/attestation-policy").json
+    assert "no TEE is judged by default_dcu" in answer.json["warnings"][0]
+    assert "default_dcu" in world.admin("GET", "/kbs/v0/attestation-policy").json
 
 
 @pytest.mark.parametrize(("path", "body", "status", "variant"), [

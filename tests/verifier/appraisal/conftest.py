@@ -111,6 +111,7 @@ def _of_processor(claims: Claims) -> dict[str, Any]:
         "allowed_tcb_status": claims.status, "snp_min_bootloader": _tcb(claims).get("bootloader"),
         "snp_min_fmc": _tcb(claims).get("fmc"), "snp_min_tee_svn": _tcb(claims).get("tee"),
         "snp_min_snp_svn": _tcb(claims).get("snp"), "snp_min_microcode": _tcb(claims).get("microcode"),
+        **_chip(claims),
     }
 
 
@@ -119,7 +120,7 @@ def _of_azure(claims: Claims) -> dict[str, Any]:
     found = {f"{claims.tee.value[3:6]}_pcr{number:>02}": pcrs[number].hex() for number in ("4", "11") if number in pcrs}
     return found | {f"tcb_min_{name}": least for name, least in _tcb(claims).items() if name != "reserved"} | {
         "measurement": body.get("measurement"), "mr_td": body.get("mr_td"), "xfam": body.get("xfam"),
-        "allowed_tcb_status": claims.status}
+        "allowed_tcb_status": claims.status, **_chip(claims)}
 
 
 def _of_tpm(claims: Claims) -> dict[str, Any]:
@@ -154,6 +155,11 @@ def _of_nvidia(claims: Claims) -> dict[str, Any]:
 
 def _hexadecimal(claims: Claims) -> dict[str, str]:
     return {name: value.hex() for name, value in claims.body.items() if isinstance(value, bytes)}
+
+
+def _chip(claims: Claims) -> dict[str, Any]:
+    """Of a generation that is taken on listed chips only."""
+    return {"snp_products": claims.endorsement.get("product_line"), "snp_chip_ids": _hexadecimal(claims).get("chip_id")}
 
 
 def _tcb(claims: Claims) -> dict[str, Any]:

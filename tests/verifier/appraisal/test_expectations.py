@@ -49,6 +49,7 @@ NAMED: dict[str, Any] = {
     "tee_tcb_svn": fill(90, 16), "tee_tcb_svn2": fill(91, 16), "isv_svn": 7, "config_svn": 8, "isv_prod_id": 1,
     "vmpl": 1, "guest_svn": 3, "product_line": "Genoa", "csp_id": "a provider", "tcb.evaluation_number": 18,
     "tcb.qe_evaluation_number": 17, "ak_trust": "certificate", "cpak_trust": "provisioned", "build": 2000,
+    "platform_info_bits": {"ecc_en": True, "alias_check_complete": True, "smt_en": False},
     "gpu_count": 2, "switch_count": 1, "devices": DEVICES, "certified": CERTIFIED,
     **{f"pcrs.{bank}": values for bank, values in REGISTERS.items()},
     **{f"{which}_tcb_decoded": TCB for which in ("reported", "committed", "current", "launch")},
@@ -119,6 +120,8 @@ def right(name: str) -> list[Any]:
             return [(value,), ("other", value)]
         case "devices":
             return [tuple(value), ("other", *value)]
+        case "set_bits":
+            return [("ecc_en",), ("ecc_en", "alias_check_complete")]
         case "registers":
             whole = {int(number): (item,) for number, item in value.items()}
             return [whole, {4: (value["4"],)}, {0: (bytes(len(value["0"])), value["0"])}]
@@ -148,6 +151,8 @@ def wrong(name: str) -> list[Any]:
             return [(), (value + 1,), (value - 1,), (True,), (float(value),), (str(value),)]
         case "names":
             return [(), ("",), (value.upper(),), (value + " ",), (value.encode(),)]
+        case "set_bits":
+            return [("smt_en",), ("ecc_en", "smt_en"), ("tsme_en",), ("",)]
         case "devices":
             return [(), ("",), *(tuple(item for item in value if item != left_out) for left_out in value),
                     tuple(item.encode() for item in value)]
@@ -426,7 +431,7 @@ def test_an_unknown_name_is_refused(name):
 
 ODD_VALUES = [None, True, -1, 1.5, "", "zz", "0", [None], [[]], {"a": 1}, {"value": "00"}, {"value": 1, "mask": 2},
               ["value", "mask"], "valuemask", {"snp": -1}, {"snp": 1.0}, {"ucode": 1}, 1 << 64]
-LISTS_OF_NAMES = [*(name for name, meta in PINNED.items() if meta["kind"] in ("names", "devices")),
+LISTS_OF_NAMES = [*(name for name, meta in PINNED.items() if meta["kind"] in ("names", "devices", "set_bits")),
                   "accepted_advisory_ids", "allowed_flags"]
 
 

@@ -11,11 +11,14 @@ from dataclasses import replace
 import pytest
 
 from tests.verifier.azure_cases import azure_case
+from verifier.appraisal.appraiser import Appraiser
 from verifier.appraisal.expectations import Expectations
 from verifier.endorsements.collateral import AmdCollateral, Collateral
 from verifier.endorsements.roots import Roots
 from verifier.evidence import Binding, Evidence, Tee
 from verifier.formats.snp_report import SigningKey
+from verifier.policy.rego import RegoEngine
+from verifier.reference_values.model import ReferenceValues
 from verifier.verify import verify
 
 UNBOUND = Binding.insecure_unbound()
@@ -80,7 +83,33 @@ def test_p02_a_listed_generation_may_still_need_a_listed_chip(snp_maker, snp_at)
     assert failed(snp_verdict(snp_maker, snp_at, unlisted)) == ["snp.expect.chip_id"]
 
 
+@pytest.mark.parametrize(("values", "status"), [
+    ({}, "contraindicated"), ({"snp_products": "Milan"}, "contraindicated"),
+    ({"snp_products": "Milan", "snp_chip_ids": "another"}, "contraindicated"),
+    ({"snp_products": "Genoa", "snp_chip_ids": "own"}, "contraindicated"),
+    ({"snp_products": "Milan", "snp_chip_ids": "own"}, "affirming")])
+def test_p02_the_shipped_policy_takes_milan_only_on_a_chip_that_the_owner_lists(snp_maker, snp_at, values, status):
+    claims = replace(snp_verdict(snp_maker, snp_at, Expectations()).claims, software=False)
+    least = claims.body["reported_tcb_decoded"]
+    chips = {"own": claims.body["chip_id"].hex(), "another": "07" * 64}
+    known = {"snp_launch_measurement": claims.body["measurement"].hex(), "snp_min_bootloader": least["bootloader"],
+             "snp_min_tee_svn": least["tee"], "snp_min_snp_svn": least["snp"], "snp_min_microcode": least["microcode"]}
+    values = {name: chips.get(value, value) for name, value in values.items()}
+    result = Appraiser(RegoEngine(), None, ReferenceValues.of(known | values)).appraise(
+        [("cpu0", claims)], at=snp_at + 10, runtime_data={"nonce": "nonce"}, init_data_claims=None)
+    assert result.status == status
+    failing = [check.id for check in result.explanation if not check.ok and ".trust_claims." not in check.id]
+    assert failing == ([] if status == "affirming" else ["cpu0.hardware.generation"])
+
+
 # -- P-03 firmware that must be asked for ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("bits", "accepted"), [(1 << 5, True), (1 << 5 | 1 << 1, True), (0, False), (1 << 1, False)])
+def test_p03_a_platform_that_does_not_check_for_aliased_memory_can_be_refused(snp_maker, snp_at, bits, accepted):
+    expectations = Expectations(required_platform_info=("alias_check_complete",))
+    verdict = snp_verdict(snp_maker, snp_at, expectations, platform_info=bits)
+    assert failed(verdict) == ([] if accepted else ["snp.expect.required_platform_info"])
 
 
 @pytest.mark.parametrize("which", ["reported", "committed", "current", "launch"])

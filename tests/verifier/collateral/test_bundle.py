@@ -49,7 +49,8 @@ def test_unknown_and_mistyped_members_are_refused(members, change):
     b"{}", b"[]", b"", b"null", b'{"tcb_info":""}', b'{"tcb_info":"a","tcb_info":"b"}', b'{"tcb_info":"\\ud800"}',
     b'{"tcb_info":"a"', b"\xff", b'{"tcb_info":NaN}', b'{"pck_crl":0}', b"[" * 100_000,
     b'{"tcbInfo":{},"signature":"00"}', b'{"tcbInfo":[],"signature":"' + b"00" * 64 + b'"}',
-], ids=range(14))
+    b'{"enclaveIdentity":{"id":"\xcb"},"signature":"' + b"00" * 64 + b'"}',
+], ids=range(15))
 def test_other_json_is_refused(data):
     assert refusal(data) == "collateral.bundle"
 

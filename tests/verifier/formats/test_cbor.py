@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verifier.errors import MalformedEvidence
-from verifier.formats import cbor
 from verifier.formats.cbor import MAX_DEPTH, Members, Tagged, decode, encode, encode_open_map
 
 SIZE = 1 << 16

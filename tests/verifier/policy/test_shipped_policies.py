@@ -30,7 +30,8 @@ READS: dict[str, set[tuple[str, ...]]] = {
         ("collateral_expiration_status",), ("debug",), ("flags",),
     },
     "snp": {
-        ("measurement",), ("software",), ("reported_tcb_bootloader",), ("reported_tcb_tee",), ("reported_tcb_snp",),
+        ("measurement",), ("software",), ("product",), ("reported_tcb_bootloader",), ("reported_tcb_tee",),
+        ("reported_tcb_snp",),
         ("reported_tcb_microcode",), ("reported_tcb_fmc",), ("policy_debug_allowed",), ("policy_migrate_ma",),
         ("flags",),
         ("platform_smt_enabled",), ("platform_tsme_enabled",), ("policy_single_socket",), ("policy_smt_allowed",),
@@ -166,6 +167,8 @@ SNP_EXACT = {
     "snp_min_fmc": None, "snp_bootloader": [1], "snp_tee_svn": [0, 1], "snp_snp_svn": [2], "snp_microcode": [71, 72],
     "snp_fmc": [0],
 }
+MILAN = {"product": "Milan", "reported_tcb_fmc": None}
+ON_CHIP = {"snp_products": ["Milan"], "snp_chip_ids": "00" * 64}
 SNP_GUEST = {"snp_smt_enabled": True, "snp_tsme_enabled": [False], "snp_single_socket": False,
              "snp_smt_allowed": [True],
              "snp_guest_abi_major": 0, "snp_guest_abi_minor": [0]}
@@ -221,7 +224,15 @@ CASES = [
          (97, 3, 3)),
     case("snp", "a minimum that is text is none", {}, {"snp_min_bootloader": "0"}, (97, 3, 3)),
     case("snp", "no minimum for one component", {}, {"snp_min_tee_svn": None}, (97, 3, 3)),
-    case("snp", "Milan has no FMC", {"product": "Milan", "reported_tcb_fmc": None}, {"snp_min_fmc": None}, (2, 3, 3)),
+    case("snp", "Genoa has no FMC", {"product": "Genoa", "reported_tcb_fmc": None}, {"snp_min_fmc": None}, (2, 3, 3)),
+    case("snp", "Milan", MILAN, {}, (97, 3, 3)),
+    case("snp", "Milan on a chip that is listed", MILAN, ON_CHIP, (2, 3, 3)),
+    case("snp", "Milan, on any chip", MILAN, {**ON_CHIP, "snp_chip_ids": None}, (97, 3, 3)),
+    case("snp", "Milan, another chip", MILAN, {**ON_CHIP, "snp_chip_ids": ["11" * 64]}, (97, 3, 3)),
+    case("snp", "a chip that is listed, of no listed generation", MILAN, {**ON_CHIP, "snp_products": None}, (97, 3, 3)),
+    case("az-snp-vtpm", "Milan", MILAN, {}, (97, 3, 3)),
+    case("az-snp-vtpm", "Milan on a chip that is listed", MILAN, ON_CHIP, (2, 3, 3)),
+    case("az-snp-vtpm", "Milan, another chip", MILAN, {**ON_CHIP, "snp_chip_ids": ["11" * 64]}, (97, 3, 3)),
     case("snp", "Turin needs an FMC minimum", {}, {"snp_min_fmc": None}, (97, 3, 3)),
     case("snp", "an unknown product", {"product": "Venice", "reported_tcb_fmc": None}, {}, (97, 3, 3)),
     case("snp", "all about the guest registered", {}, SNP_GUEST, (2, 3, 2)),

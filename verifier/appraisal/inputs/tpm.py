@@ -14,7 +14,7 @@ def tpm(claims: Claims) -> dict[str, Any]:
     key, instance = body.get("ak") or {}, endorsement.get("gce_instance")
     return {
         **(registers((body.get("pcrs") or {}).get("sha256"), 2) or {}),
-        "ak_public": body.get("ak_public"), "ak_public_sha256": key.get("spki_sha256"),
+        "ak_public": body.get("ak_spki"), "ak_public_sha256": key.get("spki_sha256"),
         "ak_trust": endorsement.get("ak_trust"), "firmware_version": body.get("firmware_version"),
         "gce_instance": None if instance is None else present(instance),
     }

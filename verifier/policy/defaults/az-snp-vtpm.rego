@@ -17,6 +17,8 @@
 #   tcb_microcode, tcb_fmc (Turin)                             numbers: the reported TCB, exactly one of these
 #   smt_enabled, tsme_enabled, single_socket, smt_allowed      true or false
 #   abi_major, abi_minor                                       numbers
+#   snp_products, snp_chip_ids                                 generations that are taken on listed chips only, and
+#                                                              the chips, 64 bytes: Milan needs both
 #   allowed_flags                                              objections to let pass (never debugging)
 package policy
 
@@ -39,6 +41,7 @@ hardware := 2 if {
 	snp_good
 	microcode_good
 	fmc_good
+	generation_accepted
 }
 
 default configuration := 36
@@ -110,6 +113,16 @@ fmc_good if input["az-snp-vtpm"].reported_tcb_fmc in data.reference_values.tcb_f
 
 fmc_good if at_least(input["az-snp-vtpm"].reported_tcb_fmc, data.reference_values.tcb_min_fmc)
 
+# On Milan software can read the seed of a chip's keys, and then forge its reports of any TCB (arXiv 2605.12990).
+default generation_accepted := false
+
+generation_accepted if input["az-snp-vtpm"].product in ["Genoa", "Turin"]
+
+generation_accepted if {
+	input["az-snp-vtpm"].product in data.reference_values.snp_products
+	input["az-snp-vtpm"].chip_id in data.reference_values.snp_chip_ids
+}
+
 default debug_off := false
 
 debug_off if input["az-snp-vtpm"].policy_debug_allowed == false
@@ -162,6 +175,7 @@ why := [
 	{"rule": "hardware.snp", "ok": snp_good, "expected": demanded("tcb_snp", "tcb_min_snp"), "got": claim("reported_tcb_snp")},
 	{"rule": "hardware.microcode", "ok": microcode_good, "expected": demanded("tcb_microcode", "tcb_min_microcode"), "got": claim("reported_tcb_microcode")},
 	{"rule": "hardware.fmc", "ok": fmc_good, "expected": demanded("tcb_fmc", "tcb_min_fmc"), "got": [claim("product"), claim("reported_tcb_fmc")]},
+	{"rule": "hardware.generation", "ok": generation_accepted, "expected": {"of_itself": ["Genoa", "Turin"], "listed": registered("snp_products"), "on_chips": registered("snp_chip_ids")}, "got": [claim("product"), claim("chip_id")]},
 	{"rule": "configuration.debug", "ok": debug_off, "expected": false, "got": claim("policy_debug_allowed")},
 	{"rule": "configuration.migration", "ok": migration_off, "expected": false, "got": claim("policy_migrate_ma")},
 	{"rule": "configuration.flags", "ok": flags_accepted, "expected": registered("allowed_flags"), "got": claim("flags")},

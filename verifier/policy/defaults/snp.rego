@@ -15,6 +15,8 @@
 #   snp_smt_enabled, snp_tsme_enabled, snp_single_socket,
 #   snp_smt_allowed                                            true or false
 #   snp_guest_abi_major, snp_guest_abi_minor                   numbers
+#   snp_products, snp_chip_ids                                 generations that are taken on listed chips only, and
+#                                                              the chips, 64 bytes: Milan needs both
 #   allowed_flags                                              objections to let pass, such as VMPL1 (never debugging)
 package policy
 
@@ -33,6 +35,7 @@ hardware := 2 if {
 	snp_good
 	microcode_good
 	fmc_good
+	generation_accepted
 }
 
 default configuration := 36
@@ -96,6 +99,16 @@ fmc_good if input.snp.reported_tcb_fmc in data.reference_values.snp_fmc
 
 fmc_good if at_least(input.snp.reported_tcb_fmc, data.reference_values.snp_min_fmc)
 
+# On Milan software can read the seed of a chip's keys, and then forge its reports of any TCB (arXiv 2605.12990).
+default generation_accepted := false
+
+generation_accepted if input.snp.product in ["Genoa", "Turin"]
+
+generation_accepted if {
+	input.snp.product in data.reference_values.snp_products
+	input.snp.chip_id in data.reference_values.snp_chip_ids
+}
+
 default debug_off := false
 
 debug_off if input.snp.policy_debug_allowed == false
@@ -146,6 +159,7 @@ why := [
 	{"rule": "hardware.snp", "ok": snp_good, "expected": demanded("snp_snp_svn", "snp_min_snp_svn"), "got": claim("reported_tcb_snp")},
 	{"rule": "hardware.microcode", "ok": microcode_good, "expected": demanded("snp_microcode", "snp_min_microcode"), "got": claim("reported_tcb_microcode")},
 	{"rule": "hardware.fmc", "ok": fmc_good, "expected": demanded("snp_fmc", "snp_min_fmc"), "got": [claim("product"), claim("reported_tcb_fmc")]},
+	{"rule": "hardware.generation", "ok": generation_accepted, "expected": {"of_itself": ["Genoa", "Turin"], "listed": registered("snp_products"), "on_chips": registered("snp_chip_ids")}, "got": [claim("product"), claim("chip_id")]},
 	{"rule": "configuration.debug", "ok": debug_off, "expected": false, "got": claim("policy_debug_allowed")},
 	{"rule": "configuration.migration", "ok": migration_off, "expected": false, "got": claim("policy_migrate_ma")},
 	{"rule": "configuration.flags", "ok": flags_accepted, "expected": registered("allowed_flags"), "got": claim("flags")},
