@@ -177,7 +177,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None,
 def default_state(environment: Mapping[str, str]) -> Path:
     """``$XDG_STATE_HOME/attestkit/kbs``, by default under ``~/.local/state``."""
     base = environment.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(base).expanduser() / "attestkit" / "kbs"
+    return _named_path(base, "state") / "attestkit" / "kbs"
 
 
 @lru_cache(maxsize=1024)
@@ -229,17 +229,33 @@ def _from_environment(kind: type[Section], environment: Mapping[str, str],
 
 
 def _from_text(text: str, kind: Any, keys: tuple[str, ...]) -> Any:
+    where = ".".join(keys)
     if kind == tuple[Path, ...]:
-        return [str(Path(item).expanduser().absolute()) for item in text.split(",") if item]
+        return [str(_named_path(item, where).absolute()) for item in text.split(",") if item]
     if kind in (Path, Path | None):
-        return str(Path(text).expanduser().absolute())
-    return _converted(text, kind, Path.cwd(), ".".join(keys), strict=False)
+        return str(_named_path(text, where).absolute())
+    return _converted(text, kind, Path.cwd(), where, strict=False)
+
+
+def _named_path(text: str, where: str) -> Path:
+    try:
+        return _expanded(text)
+    except ValueError as error:
+        raise SetupError(f"config.{where}", f"{where} is not acceptable: {error}") from None
+
+
+def _expanded(text: str) -> Path:
+    """``text`` with the home folder that it begins with. Raises ValueError when that is nobody's."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"whose home folder {text} is in is not known") from None
 
 
 def _converted(value: Any, kind: Any, folder: Path, where: str = "", *, strict: bool = True) -> Any:
     def path(wanted: type, given: Any) -> Any:
         if wanted is Path and isinstance(given, str) and given:
-            return folder / Path(given).expanduser()
+            return folder / _expanded(given)
         raise ValueError(f"expected a path, got {given!r}")
 
     try:

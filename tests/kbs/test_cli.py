@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from kbs import cli
 
@@ -61,6 +64,15 @@ def ok(answer):
 def said(answer, code, text):
     assert answer[0] == code, answer
     assert text in answer[2].decode(), answer[2]
+
+
+def test_admin_token_from_a_key_of_an_unknown_algorithm_is_refused(kbs, tmp_path):
+    key = ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    text = base64.b64encode(key.replace(b"\x2b\x65\x70", b"\x2b\x65\x7f")).decode()  # 1.3.101.112
+    path = tmp_path / "key.pem"
+    path.write_text(f"-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
+    path.chmod(0o600)
+    said(kbs("admin-token", "--key", str(path)), 2, "is not an unencrypted PEM private key")
 
 
 def test_init_makes_a_closed_state_folder_and_keeps_what_exists(kbs, state):

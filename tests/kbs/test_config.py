@@ -120,6 +120,17 @@ def test_wrong_environment_is_refused_by_name(load):
     assert refusal(load, None, {"KBS_INSECURE_HTTP": "yes please"}).id == "config.insecure_http"
 
 
+def test_the_home_folder_of_nobody_is_refused_by_name(load):
+    """Where no ``HOME`` is set and no such user is known, ``~`` stands for nothing."""
+    nobody = "~no-such-user-here/x"
+    assert refusal(load, None, {"KBS_STATE": nobody}).id == "config.state"
+    assert refusal(load, None, {"KBS_TRUST_COLLATERAL": f"/a,{nobody}"}).id == "config.trust.collateral"
+    assert refusal(load, None, {"XDG_STATE_HOME": nobody}).id == "config.state"
+    error = refusal(load, f'[trust]\nexpectations = "{nobody}"')
+    assert error.id == "config.trust.expectations"
+    assert nobody in error.detail
+
+
 def test_missing_file_is_refused(tmp_path):
     with pytest.raises(SetupError) as refused:
         config.load(tmp_path / "absent.toml", {})
