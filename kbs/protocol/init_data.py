@@ -34,13 +34,14 @@ _ALGORITHMS = {spelling: algorithm for algorithm in HashAlgorithm
                for spelling in (str(algorithm), f"sha-{algorithm.removeprefix('sha')}")}
 
 # A string or comment as TOML has them, or what stands between: the structure. Whatever fits none of these is not TOML.
-_TOKEN = re.compile(
-    r'"""[^"\\]*+(?:(?:\\.|"{1,2}+(?!"))[^"\\]*+)*+"{3,5}+'
-    r"|'''[^']*+(?:'{1,2}+(?!')[^']*+)*+'{3,5}+"
-    r'|"(?!"")[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"'
-    r"|'(?!'')[^'\n]*+'"
-    r"|#[^\n]*+"
-    r"""|(?P<structure>[^"'#]++)""", re.DOTALL)
+# How each kind of text ends, longest opening first; after the end of a long one up to two quotes more are its content.
+# Possessive groups would say it in one pattern, but Python before 3.11.5 matches them wrongly.
+_ENDS = {
+    '"""': re.compile(r'(?:\\.|"""(?P<end>"{0,2}))', re.DOTALL), "'''": re.compile(r"'''(?P<end>'{0,2})"),
+    '"': re.compile(r'(?:\\.|(?P<end>"))', re.DOTALL), "'": re.compile(r"(?P<end>')"),
+    "#": re.compile(r"(?P<end>\n|$)"),
+}
+_OPENING = re.compile(r"""\"{3}|'{3}|["'#]""")
 _MAX_STRUCTURE, _MAX_DOTS, _MAX_BRACKETS = 32 * 1024, 64, 16
 
 
@@ -109,17 +110,23 @@ def _load(body: bytes) -> dict[str, Any]:
 def _bound_structure(text: str) -> None:
     """Keys of many parts and nested arrays cost `tomllib` quadratic time; a document of this kind has few of either."""
     structure, at = "", 0
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None:
-            raise ValueError("not TOML")
-        structure += match["structure"] or ""
-        if len(structure) > _MAX_STRUCTURE:
-            break
-        at = match.end()
+    while (opening := _OPENING.search(text, at)) and len(structure) <= _MAX_STRUCTURE:
+        structure += text[at:opening.start()]
+        at = _end_of(text, opening)
+    structure += text[at:]
     brackets = structure.count("[") + structure.count("{")
     if len(structure) > _MAX_STRUCTURE or structure.count(".") > _MAX_DOTS or brackets > _MAX_BRACKETS:
         raise _malformed("structure", "the document has more structure than two values and one table of texts need")
+
+
+def _end_of(text: str, opening: re.Match[str]) -> int:
+    """Behind the text or comment that begins there. Raises `ValueError`."""
+    at = opening.end()
+    while (part := _ENDS[opening[0]].search(text, at)) is not None:
+        if part["end"] is not None:
+            return part.end()
+        at = part.end()
+    raise ValueError("a text has no end")
 
 
 def _texts(table: object) -> dict[str, str]:

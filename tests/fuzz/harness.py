@@ -9,8 +9,13 @@ what else must hold.
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from verifier.errors import EvidenceError, MalformedCollateral, MalformedEvidence, SetupError
@@ -137,6 +142,24 @@ def unpack_files(data: bytes, names: Sequence[str]) -> dict[str, bytes]:
         if told in names:
             found[told.replace("*", "x")] = content
     return found
+
+
+@cache
+def scratch() -> Path:
+    """A folder of this process's own, for parsers that want a file."""
+    folder = Path(tempfile.mkdtemp(prefix="attestkit-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def of_file(name: str, read: Callable[[Path], Any]) -> Callable[[bytes], Any]:
+    """A reader of a file of that name, given its bytes."""
+    def run(data: bytes) -> Any:
+        path = scratch() / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        return read(path)
+    return run
 
 
 def text(parse: Callable[[str], Any]) -> Callable[[bytes], Any]:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ["verifier", "kbs", "attestation"]
 # Makers and their arithmetic are tools here; what they write is what is read.
-NOT_INSTRUMENTED = ["verifier.software_tee", "verifier.policy", "verifier.cli", "verifier.testing"]
+NOT_INSTRUMENTED = ["verifier.software_tee", "verifier.testing"]
 BRIEF_SEED, BRIEF_SEEDS, BRIEF_SEED_BYTES = 20260528, 8, 32 * 1024
 TIMEOUT, BRIEF_SECONDS, MEMORY_MB = 30, 60, 2048
 
@@ -114,23 +114,33 @@ def _run(atheris: Any, target: Target, options: Options) -> int:
     """One target in a process of its own: libFuzzer ends the process that it runs in, and may be ended by memory."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="attestkit-fuzz-seeds-") as folder:
-        count = _write_seeds(target, Path(folder), brief=options.brief)
+        seeds, scratch = Path(folder, "seeds"), Path(folder, "scratch")
+        count = _write_seeds(target, seeds, brief=options.brief)
+        scratch.mkdir()
         log = options.reproducers / f"{target.name}.log"
         child = os.fork()
         if child == 0:
-            _fuzz(atheris, target, Path(folder), log, options)
-        try:
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        except KeyboardInterrupt:
-            os.kill(child, signal.SIGTERM)
-            os.waitpid(child, 0)
-            status = 0
-    _tell(target.name, status, count, log, time.monotonic() - started, options)
+            tempfile.tempdir = str(scratch)  # libFuzzer ends the process at once: nothing there is tidied up
+            _fuzz(atheris, target, seeds, log, options)
+        status = _ended(child)
+    _tell(target.name, status or 0, count, log, time.monotonic() - started, options)
+    if status is None:
+        sys.exit(130)
     return int(status != 0)
 
 
+def _ended(child: int) -> int | None:
+    """Its exit status; None when the user had enough."""
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    except KeyboardInterrupt:
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+        return None
+
+
 def _fuzz(atheris: Any, target: Target, seeds: Path, log: Path, options: Options) -> None:
-    """Never returns."""
+    """Ends the process, by an exit that libFuzzer notices: then it writes the reproducer."""
     from tests.fuzz.mutators import Mutator
 
     with log.open("wb") as file:
@@ -153,7 +163,6 @@ def _fuzz(atheris: Any, target: Target, seeds: Path, log: Path, options: Options
     mutator = Mutator(lambda data, size: atheris.Mutate(data, size))
     atheris.Setup(["run.py", *flags, *options.flags, *folders], lambda data: _try(target, data), custom_mutator=mutator)
     atheris.Fuzz()
-    os._exit(0)
 
 
 def _try(target: Target, data: bytes) -> None:
@@ -170,6 +179,7 @@ def _write_seeds(target: Target, folder: Path, *, brief: bool) -> int:
     seeds = sorted(set(target.seeds()), key=lambda seed: (len(seed), seed))
     if brief:
         seeds = [seed for seed in seeds if len(seed) <= BRIEF_SEED_BYTES][:BRIEF_SEEDS] or seeds[:1]
+    folder.mkdir()
     for seed in seeds:
         (folder / hashlib.sha256(seed).hexdigest()[:32]).write_bytes(seed)
     return len(seeds)

@@ -111,3 +111,13 @@ def event_log() -> bytes:
     from verifier.software_tee.event_log import SoftwareLog
 
     return SoftwareLog().to_bytes()
+
+
+@cache
+def cert_table() -> bytes:
+    """The table that a host hands to a guest, of a recording's certificates."""
+    from verifier.formats.snp_cert_table import ASK, VCEK, CertEntry, CertTable
+
+    folder = RECORDINGS / "snp" / "accepted-v3-milan-vcek"
+    return CertTable((CertEntry(VCEK, (folder / "vcek.der").read_bytes()),
+                      CertEntry(ASK, (folder / "ask.der").read_bytes()))).to_bytes()

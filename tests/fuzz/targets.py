@@ -20,8 +20,11 @@ ROOMS = {
     "endorsements": "tests.fuzz.targets_endorsements",  # verifier.endorsements
     "collateral": "tests.fuzz.targets_collateral",      # verifier.collateral, appraisal, reference_values
     "verdicts": "tests.fuzz.targets_verdicts",          # verifier.verify, whole, per TEE
-    "kbs": "tests.fuzz.targets_kbs",                    # kbs
-    "guest": "tests.fuzz.targets_guest",                # attestation
+    "protocol": "tests.fuzz.targets_protocol",          # kbs.protocol
+    "broker": "tests.fuzz.targets_broker",              # kbs: sessions, services, audit, configuration; policies
+    "images": "tests.fuzz.targets_images",              # attestation.images
+    "models": "tests.fuzz.targets_models",              # attestation.models
+    "guest": "tests.fuzz.targets_guest",                # attestation: secrets, init data, attesters, client
 }
 
 

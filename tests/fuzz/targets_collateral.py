@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import shutil
-import tempfile
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +10,18 @@ from functools import cache
 from pathlib import Path
 
 from tests.fuzz import seeds
-from tests.fuzz.harness import COLLATERAL, EVIDENCE, SETUP, Finding, Target, never, text, written_again
+from tests.fuzz.harness import (
+    COLLATERAL,
+    EVIDENCE,
+    SETUP,
+    Finding,
+    Target,
+    never,
+    of_file,
+    scratch,
+    text,
+    written_again,
+)
 from tests.fuzz.seeds import lazily, made, many, recorded, these, within
 from verifier.appraisal.expectations import Expectations
 from verifier.collateral import bundle, durable, files, floors, hygon_files, nvidia_files
@@ -108,25 +116,15 @@ def _same_item(_: bytes, item: Item) -> None:
         raise Finding("an object that was written is read as another")
 
 
-@cache
-def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="attestkit-fuzz-collateral-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _loaded(data: bytes) -> object:
-    """A file named by itself, and the same file among others of a folder; and what it is written out as."""
-    path = _folder() / "file.json"
-    path.write_bytes(data)
-    files.load([_folder()])
-    found = files.load([path])
-    return found.digest if hasattr(found, "digest") else loose_files(found)
+def _loaded(path: Path) -> object:
+    """A file named by itself, and the same file as one of its folder; and what it is written out as."""
+    files.load([path.parent])
+    return loose_files(files.load([path]))
 
 
 def _floor(data: bytes) -> object:
     """A floor that lies in a folder, sealed."""
-    name, kept = "intel.root_crl", floors.FloorFiles(_folder() / "floors")
+    name, kept = "intel.root_crl", floors.FloorFiles(scratch() / "floors")
     path = kept._path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(durable.seal(data))
@@ -167,11 +165,13 @@ TARGETS = (
     Target("collateral.bundle_file", Bundle.from_bytes, (*COLLATERAL, *SETUP), lazily(lambda: [_bundle_file()]),
            (written_again(Bundle.from_bytes),), brief_runs=60),
     Target("collateral.expectations", Expectations.from_file, SETUP, EXPECTATIONS, (lambda _, found: found.pinned,)),
-    Target("collateral.family", Family.of_chain, never(), recorded("sgx/*/pck*.pem", "tdx/*/*chain*.pem"),
+    Target("collateral.family", Family.of_chain, never(), many(
+        recorded("sgx/*/pck*.pem", "tdx/*/*chain*.pem"), lambda: [seeds.tee().intel.pck_chain]),
            brief_runs=600),
     Target("collateral.family_of_text", _family, never(), within(
         BUNDLES, lambda data: [json.loads(data)["tcb_info"].encode()], KeyError, AttributeError)),
-    Target("collateral.file", _loaded, (*COLLATERAL, *SETUP), many(BUNDLES, CERTIFICATES, NVIDIA, HYGON, KEYS),
+    Target("collateral.file", of_file("folder/file.json", _loaded), (*COLLATERAL, *SETUP),
+           many(BUNDLES, CERTIFICATES, NVIDIA, HYGON, KEYS),
            brief_runs=250),
     Target("collateral.floor", _floor, SETUP, these(b'{"name": "intel.root_crl", "number": 3, "issued": 1780000000}'),
            brief_runs=300),

@@ -145,7 +145,7 @@ TARGETS = (
     Target("endorsements.key", lambda data: read_key(data, software=True), SETUP, KEYS),
     Target("endorsements.ocsp_answer", _answer, COLLATERAL, ANSWERS, brief_runs=800),
     Target("endorsements.pck_certificate", _pck, COLLATERAL, many(
-        recorded("sgx/*/pck*.pem"), lazily(lambda: [seeds.tee().intel.pck_chain]))),
+        recorded("sgx/*/pck*.pem"), lazily(lambda: [seeds.tee().intel.chain("pck")]))),
     Target("endorsements.pck_extensions", PckExtensions.from_der, MALFORMED, lazily(_extension_of_pck),
            (lambda _, found: found.claims(),)),
     Target("endorsements.qe_identity", QeIdentity.from_json, COLLATERAL, _documents("qe_identity"), (_same_text,)),

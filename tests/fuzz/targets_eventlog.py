@@ -31,9 +31,16 @@ from verifier.trail import Trail
 
 TCG_LOGS = many(lazily(lambda: [seeds.event_log()]), recorded(
     "ccel/*/*.bin", "eventlog/*/*", "tdx/*/ccel.bin", "tdx/*/eventlog.bin", "tpm/*/eventlog.bin", "csv/*/ccel.bin"))
-JSON_LOGS = many(recorded("ccel/*/*.json"), within(recorded("ccel/*/*.json", "tdx/*/*.json"),
+_DSTACK = DstackLog((
+    Event(1, EventType.EV_SEPARATOR, ((int(Algorithm.SHA384), Algorithm.SHA384.digest(bytes(4))),), bytes(4), ""),
+    *(Event(4, EventType.EV_DSTACK_RUNTIME, ((int(Algorithm.SHA384), Algorithm.SHA384.digest(event.to_bytes())),),
+            event.to_bytes(), event.name) for event in (RuntimeEvent("app-id", bytes(20)), RuntimeEvent("x", b"")))))
+JSON_LOGS = many(these(_DSTACK.to_bytes()), recorded("ccel/*/*.json"), within(recorded("ccel/*/*.json", "tdx/*/*.json"),
                                                    lambda answer: [log_of_answer(answer)], EvidenceError))
 DOMAIN = b"github.com/confidential-containers"
+_GPT = (b"EFI PART" + bytes(48) + bytes(16) + bytes(12) + (128).to_bytes(4, "little") + bytes(4)
+        + (1).to_bytes(8, "little") + bytes(56) + "root".encode("utf-16-le").ljust(72, b"\0"))
+_LOAD_OPTION = b"\x01\0\0\0\x04\0" + "Linux\0".encode("utf-16-le") + b"\x7f\xff\x04\0more"
 TEXTS = these(DOMAIN + b' PullImage {"image":"a","digest":"sha256:00"}', b"domain operation content of words")
 AAEL_LOGS = these(b"INIT sha384/" + b"0" * 96 + b"\n" + DOMAIN + b' PullImage {"image":"a"}\n',
                   b"INIT sm3/" + b"0" * 64)
@@ -120,18 +127,19 @@ TARGETS = (
         many(_data(EventType.EV_EFI_BOOT_SERVICES_APPLICATION, EventType.EV_EFI_BOOT_SERVICES_DRIVER)), _paths)),
     Target("eventlog.dstack", DstackLog.from_bytes, MALFORMED, JSON_LOGS, (written_again(DstackLog.from_bytes),),
            brief_runs=200),
-    Target("eventlog.dstack_answer", log_of_answer, MALFORMED, recorded("ccel/*/*.json", "tdx/*/*quote*.json"),
-           brief_runs=200),
+    Target("eventlog.dstack_answer", log_of_answer, MALFORMED, many(
+        recorded("ccel/*/*.json", "tdx/*/*quote*.json"),
+        these(json.dumps({"quote": "00", "event_log": _DSTACK.to_bytes().decode()}).encode())), brief_runs=200),
     Target("eventlog.dstack_event", RuntimeEvent.from_bytes, MALFORMED, within(
         JSON_LOGS, lambda log: [event.data for event in DstackLog.from_bytes(log).events if
                                 event.type == EventType.EV_DSTACK_RUNTIME], EvidenceError), (written_exactly(),)),
     Target("eventlog.efi_variable", Variable.from_bytes, MALFORMED, _VARIABLES, (written_exactly(),)),
     Target("eventlog.facts", _rehashed, (*EVIDENCE, CheckFailed), TCG_LOGS, brief_runs=200),
-    Target("eventlog.gpt", PartitionTable.from_bytes, MALFORMED, _data(
-        EventType.EV_EFI_GPT_EVENT, EventType.EV_EFI_GPT_EVENT2)),
+    Target("eventlog.gpt", PartitionTable.from_bytes, MALFORMED, many(these(_GPT), _data(
+        EventType.EV_EFI_GPT_EVENT, EventType.EV_EFI_GPT_EVENT2))),
     Target("eventlog.image_load", ImageLoad.from_bytes, MALFORMED, _data(
         EventType.EV_EFI_BOOT_SERVICES_APPLICATION, EventType.EV_EFI_BOOT_SERVICES_DRIVER)),
-    Target("eventlog.load_option", LoadOption.from_bytes, MALFORMED, _values("Boot0 Boot1")),
+    Target("eventlog.load_option", LoadOption.from_bytes, MALFORMED, many(these(_LOAD_OPTION), _values("Boot0 Boot1"))),
     Target("eventlog.show", lambda data: json.dumps(jsonable(show.describe(data))), EVIDENCE, many(
         TCG_LOGS, AAEL_LOGS, these(_summed(CcelTable(2, 0, 65536, 1 << 30).to_bytes()))), brief_runs=200),
     Target("eventlog.signature_lists", read_signature_lists, MALFORMED, _values("db KEK PK")),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
@@ -13,11 +10,12 @@ from importlib import import_module
 from pathlib import Path
 
 from tests.fuzz import seeds
-from tests.fuzz.harness import EVIDENCE, MALFORMED, SETUP, Finding, Property, Target, pack_files, unpack_files
+from tests.fuzz.harness import EVIDENCE, MALFORMED, SETUP, Finding, Property, Target, of_file, pack_files, unpack_files
 from tests.fuzz.seeds import lazily, made, many, recorded, within
 from verifier.errors import EvidenceError, VerifierError
 from verifier.evidence import Evidence, Tee
-from verifier.formats import az_json, coco_evidence, nvidia_json, snp_serde
+from verifier.formats import az_json, az_snp_json, coco_evidence, nvidia_json, snp_serde
+from verifier.formats.hcl_report import ClaimsHash, HclReport, ReportType
 from verifier.formats.strict import json_object
 from verifier.loose.folder import MODULES
 from verifier.recording import Recording
@@ -30,8 +28,6 @@ _SEEDS_PER_TEE: dict[Tee, seeds.Bytes] = {
     Tee.TPM: recorded("tpm/*/evidence.json"), Tee.CCA: recorded("cca/*/evidence.json"),
     Tee.CSV: recorded("csv/*/evidence.json"), Tee.NVIDIA: recorded("nvidia/*/*.json"),
 }
-# Evidence whose maker's RSA keys take long: what was recorded, and the other maker's, will do.
-_SLOW = (Tee.SNP, Tee.AZ_SNP_VTPM)
 
 
 def _json(tee: Tee) -> Target:
@@ -60,9 +56,22 @@ def _forms(tee: Tee) -> Iterator[bytes]:
             yield seeds.as_json({"attestation_report": report, "cert_chain": None})
     elif tee is Tee.SAMPLE:
         yield b'{"svn": "1", "report_data": "AAAA"}'
-    elif tee not in _SLOW:
+    elif tee is Tee.AZ_SNP_VTPM:
+        yield seeds.as_json(coco_evidence.evidence_to_json(_az_snp()))
+    else:
         yield seeds.as_json(coco_evidence.evidence_to_json(seeds.evidence(tee)))
     yield from _SEEDS_PER_TEE.get(tee, tuple)()
+
+
+@cache
+def _az_snp() -> Evidence:
+    """In the shape of Azure's on SEV-SNP: the TPM quote of the other maker's machine, whose keys are made sooner."""
+    folder = seeds.RECORDINGS / "snp" / "accepted-v3-milan-vcek"
+    other = az_json.from_text(seeds.evidence(Tee.AZ_TDX_VTPM).quote, "td_quote")
+    claims = HclReport.from_bytes(other.hcl_report).claims
+    report = HclReport(1, 2, 0, (folder / "report.bin").read_bytes(), ReportType.SNP, ClaimsHash.SHA256, claims)
+    told = az_json.AzureEvidence(report.to_bytes(), other.tpm_quote, (folder / "vcek.der").read_bytes())
+    return az_snp_json.evidence_of(told)
 
 
 def _raw_or_json(data: bytes) -> Evidence:
@@ -97,6 +106,17 @@ def _folders(names: Sequence[str], tee: Tee) -> Iterator[bytes]:
         files = [(name, path.read_bytes()) for name in names for path in sorted(folder.glob(name))[:4]]
         if files and sum(len(data) for _, data in files) <= seeds.MAX_SEED_BYTES:
             yield pack_files(files)
+    if tee in _LASTS:
+        told = az_json.from_text((_az_snp() if tee is Tee.AZ_SNP_VTPM else seeds.evidence(tee)).quote, _LASTS[tee])
+        assert told.tpm_quote is not None
+        yield pack_files([
+            ("hcl_report.bin", told.hcl_report), ("tpm_quote.msg", told.tpm_quote.message),
+            ("tpm_quote.sig", told.tpm_quote.signature), ("vcek.der", told.endorsement or b""),
+            ("td_quote.bin", told.endorsement or b""),
+            ("pcrs_sha256.json", json.dumps([pcr.hex() for pcr in told.tpm_quote.pcrs]).encode())])
+    if tee is Tee.NVIDIA:
+        (device,) = nvidia_json.read(seeds.evidence(tee).quote)
+        yield pack_files([("report.bin", device.report), ("cert_chain.pem", device.chain)])
     if tee in (Tee.NITRO, Tee.CCA):
         yield pack_files([(names[0], seeds.evidence(tee).quote)])
     if tee in (Tee.CSV, Tee.TPM):
@@ -119,18 +139,12 @@ def _require_equal(again: object, found: object) -> None:
         raise Finding("what was written is read as something else")
 
 
-@cache
-def _recording_folder() -> Path:
+def _recording(description: Path) -> Recording:
     """A recording without collateral; what its description says is up to the fuzzer."""
-    folder = Path(tempfile.mkdtemp(prefix="attestkit-fuzz-recording-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    (folder / "report.bin").write_bytes((seeds.RECORDINGS / "snp/accepted-v3-milan-vcek/report.bin").read_bytes())
-    return folder
-
-
-def _recording(description: bytes) -> Recording:
-    (_recording_folder() / "recording.json").write_bytes(description)
-    return Recording.load(_recording_folder())
+    report = description.with_name("report.bin")
+    if not report.exists():
+        report.write_bytes((seeds.RECORDINGS / "snp/accepted-v3-milan-vcek/report.bin").read_bytes())
+    return Recording.load(description.parent)
 
 
 TARGETS = (
@@ -141,7 +155,8 @@ TARGETS = (
     Target("evidence.raw_or_json", _raw_or_json, EVIDENCE, many(
         recorded("*/*/report.bin", "*/*/quote.bin", "*/*/attestation_doc.cbor", "*/*/token.cbor", "*/*/evidence.json"),
         lazily(lambda: (form for tee in (Tee.TDX, Tee.TPM, Tee.CSV, Tee.SAMPLE) for form in _forms(tee))))),
-    Target("evidence.recording", _recording, (*EVIDENCE, *SETUP), made("*/*/recording.json")),
+    Target("evidence.recording", of_file("recording/recording.json", _recording), (*EVIDENCE, *SETUP),
+           made("*/*/recording.json")),
     Target("evidence.snp_structure", lambda data: snp_serde.report_bytes(json_object(data, "report")), EVIDENCE,
            within(lazily(lambda: _forms(Tee.SNP)), lambda data: [seeds.as_json(
                json_object(data, "evidence")["attestation_report"])], EvidenceError, KeyError),

@@ -7,7 +7,7 @@ from typing import Any
 
 from cryptography import x509
 
-from tests.fuzz import seeds
+from tests.fuzz import captures, seeds
 from tests.fuzz.harness import EVIDENCE, MALFORMED, Target, of_parts, pack, written_again, written_exactly
 from tests.fuzz.seeds import lazily, made, many, quote, recorded, these, within
 from verifier.errors import EvidenceError
@@ -27,7 +27,7 @@ from verifier.formats.quote import Quote
 from verifier.formats.reader import Reader
 from verifier.formats.rim import Rim, SignedRim
 from verifier.formats.runtime_claims import RuntimeClaims
-from verifier.formats.snp_cert_table import ASK, VCEK, CertEntry, CertTable
+from verifier.formats.snp_cert_table import CertTable
 from verifier.formats.snp_report import SnpReport, TcbLayout, TcbVersion
 from verifier.formats.spdm_report import SpdmReport
 from verifier.formats.td_report import TdReport
@@ -57,6 +57,8 @@ SPDM_REPORTS = many(recorded("nvidia/*/report*.bin"), within(quote("nvidia"), la
     for device in strict.json_object(text, "evidence")["device_evidence_list"]]))
 TPM_EVIDENCE = quote("tpm")
 HYGON_CERTIFICATES = many(lambda: seeds.published("csv")(), recorded("csv/*/*.cert", "anchors/*.cert"))
+SPLIT_CERTIFICATES = within(HYGON_CERTIFICATES, lambda data: [
+    one.to_bytes() for one in hygon_cert.split_certificates(data)], EvidenceError)
 CSV_REPORTS = many(quote("csv"), recorded("csv/*/report.*"))
 
 
@@ -94,12 +96,6 @@ def _instance() -> tuple[bytes]:
 
 GCE_EXTENSIONS = many(lazily(_instance), _extensions(recorded("tpm/*/*.der"), GCE_OID))
 DICE_EXTENSIONS = _extensions(lambda: [seeds.tee().maker("nvidia").chain()], COMPOSITE_DEVICE_ID, TCB_INFO)
-
-
-def _cert_table() -> CertTable:
-    folder = seeds.RECORDINGS / "snp" / "accepted-v3-milan-vcek"
-    return CertTable((CertEntry(VCEK, (folder / "vcek.der").read_bytes()),
-                      CertEntry(ASK, (folder / "ask.der").read_bytes())))
 
 
 def _dice(data: bytes) -> FirmwareIdentity:
@@ -173,26 +169,26 @@ TARGETS = (
     Target("formats.enclave_report", EnclaveReport.from_bytes, MALFORMED,
            within(many(quote("sgx"), recorded("sgx/*/quote.bin")), _quote_body, EvidenceError), (written_exactly(),)),
     Target("formats.gce_instance", GceInstance.from_bytes, MALFORMED, GCE_EXTENSIONS),
-    Target("formats.go_attestation", tpm_captures.from_go_attestation, EVIDENCE, recorded("tpm/*/dump.json")),
-    Target("formats.go_tpm_tools", tpm_captures.from_go_tpm_tools, EVIDENCE, recorded("tpm/*/*.pb")),
+    Target("formats.go_attestation", tpm_captures.from_go_attestation, EVIDENCE, captures.GO_ATTESTATION),
+    Target("formats.go_tpm_tools", tpm_captures.from_go_tpm_tools, EVIDENCE, captures.GO_TPM_TOOLS),
     Target("formats.hcl_report", HclReport.from_bytes, EVIDENCE, HCL_REPORTS, (
         written_exactly(of=lambda data, report: data[:len(data) - report.trailing] + bytes(report.trailing)),
         lambda _, report: report.claims_digest)),
-    Target("formats.hygon_ca", CaCertificate.from_bytes, MALFORMED, HYGON_CERTIFICATES, (
+    Target("formats.hygon_ca", CaCertificate.from_bytes, MALFORMED, SPLIT_CERTIFICATES, (
         written_exactly(), lambda _, one: (one.signed_bytes, one.user_id, one.reserved))),
-    Target("formats.hygon_certificate", CsvCertificate.from_bytes, MALFORMED, HYGON_CERTIFICATES, (
+    Target("formats.hygon_certificate", CsvCertificate.from_bytes, MALFORMED, SPLIT_CERTIFICATES, (
         written_exactly(), lambda _, one: (one.signed_bytes, one.user_id, one.reserved))),
     Target("formats.hygon_certificates", hygon_cert.split_certificates, MALFORMED, HYGON_CERTIFICATES,
            (written_exactly(lambda found: b"".join(one.to_bytes() for one in found)),)),
     Target("formats.hygon_structures", _hygon_structure, MALFORMED, within(
-        HYGON_CERTIFICATES, lambda data: [bytes((kind,)) + data for kind in range(2)]), (_hygon_same,)),
+        SPLIT_CERTIFICATES, lambda data: [bytes((kind,)) + data for kind in range(2)]), (_hygon_same,)),
     Target("formats.nitro_document", NitroDocument.from_bytes, MALFORMED, within(
         DOCUMENTS, lambda data: [CoseSign1.from_bytes(data, "nitro").payload], EvidenceError),
         (written_again(NitroDocument.from_bytes), lambda _, document: document.registers)),
-    Target("formats.parsec", tpm_captures.from_parsec, EVIDENCE, recorded("tpm/*/evidence.cbor")),
+    Target("formats.parsec", tpm_captures.from_parsec, EVIDENCE, captures.PARSEC),
     Target("formats.pcr_file", of_parts(_pcr_file, 2), EVIDENCE, within(
         _tpm_parts("message"), lambda message: [pack((bytes(32 * 24), message)), pack((bytes(1 << 10), message))])),
-    Target("formats.protobuf", _message, MALFORMED, recorded("tpm/*/*.pb")),
+    Target("formats.protobuf", _message, MALFORMED, captures.GO_TPM_TOOLS),
     Target("formats.quote", Quote.from_bytes, EVIDENCE, QUOTES, (
         written_exactly(of=lambda data, parsed: data[:len(data) - parsed.trailing]), lambda _, parsed: parsed.tee)),
     Target("formats.rim", SignedRim.from_bytes, MALFORMED, RIMS, (
@@ -204,7 +200,7 @@ TARGETS = (
         HCL_REPORTS, lambda data: [HclReport.from_bytes(data).claims], EvidenceError),
         (lambda _, claims: [key.public_key() for key in claims.named("HCLAkPub")],)),
     Target("formats.snp_cert_table", CertTable.from_bytes, MALFORMED, many(
-        recorded("snp/*/*auxblob*"), lambda: [_cert_table().to_bytes(), _cert_table().to_bytes() + bytes(64)]),
+        recorded("snp/*/*auxblob*"), lambda: [seeds.cert_table(), seeds.cert_table() + bytes(64)]),
         (written_again(CertTable.from_bytes), lambda _, table: table.certificates)),
     Target("formats.snp_report", SnpReport.from_bytes, EVIDENCE, REPORTS, (
         written_exactly(), lambda _, report: (report.signed_bytes, report.cpuid, report.signing_key))),
@@ -226,13 +222,14 @@ TARGETS = (
         within(HCL_REPORTS, lambda data: [HclReport.from_bytes(data).hardware_report[:1024]], EvidenceError)), (
         written_exactly(), lambda _, report: (report.tee_tcb_info, report.td_info, report.reserved))),
     Target("formats.tpm_attest", TpmAttest.from_bytes, EVIDENCE, many(
-        _tpm_parts("message", "creation_message"), recorded("tpm/*/attest*.bin", "azure/*/tpm_quote.msg")),
+        _tpm_parts("message", "creation_message"), recorded("tpm/*/attest*.bin", "azure/*/tpm_quote.msg"),
+        lazily(lambda: [seeds.tee().maker("tpm").certification(b"nonce").message])),
         (written_exactly(), lambda _, attest: (attest.pcr_selections, attest.pcr_digest))),
-    Target("formats.tpm_bincode", tpm_captures.from_bincode, EVIDENCE, recorded("tpm/*/quote.bin")),
+    Target("formats.tpm_bincode", tpm_captures.from_bincode, EVIDENCE, captures.BINCODE),
     Target("formats.tpm_creation", CreationData.from_bytes, EVIDENCE, _tpm_parts("creation"), (written_exactly(),)),
     Target("formats.tpm_evidence", TpmEvidence.from_bytes, EVIDENCE, TPM_EVIDENCE,
            (written_again(TpmEvidence.from_bytes),)),
-    Target("formats.tpm_is_parsec", tpm_captures.is_parsec, (), recorded("tpm/*/evidence.cbor")),
+    Target("formats.tpm_is_parsec", tpm_captures.is_parsec, (), captures.PARSEC),
     Target("formats.tpm_key_file", read_key_file, EVIDENCE, many(
         _tpm_parts("area", "spki"), recorded("tpm/*/ak*", "tpm/*/*public*")), (lambda _, found: found.spki,)),
     Target("formats.tpm_public", TpmPublic.from_bytes, EVIDENCE, many(
