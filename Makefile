@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SYSTEM_PARTS := skopeo:skopeo openssl:openssl swtpm:swtpm tpm2_quote:tpm2-tools
 PYTEST_ARGS ?=
+FUZZ ?= --all
+FUZZ_SECONDS ?= 60
 
-.PHONY: help demo test test-all lint format bench fixtures clean
+.PHONY: help demo test test-all fuzz lint format bench fixtures clean
 
 help: ## these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -21,6 +23,9 @@ test: $(VENV)/.tested ## fast tests
 test-all: $(VENV)/.tested ## slow tests too
 	@scripts/system-parts.sh $(SYSTEM_PARTS)
 	$(BIN)/pytest -n auto --dist loadfile -m "not network" $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.tested ## every fuzz target for FUZZ_SECONDS (60) each; FUZZ=room or target for one
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ)
 
 lint: $(VENV)/.linted ## style, types, import contracts, generated fixtures
 	$(BIN)/ruff check
@@ -49,7 +54,7 @@ $(VENV)/.installed: pyproject.toml scripts/venv.sh
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
-	$(PIP) --group test
+	$(PIP) --group test --group fuzz
 	@touch $@
 
 $(VENV)/.linted: $(VENV)/.installed
