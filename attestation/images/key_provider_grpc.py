@@ -65,11 +65,13 @@ def decode(message: bytes) -> bytes:
 
 
 def _length(message: bytes) -> tuple[int, int]:
-    """The varint after the field's tag, and where the data begins."""
+    """The varint after the field's tag, in its shortest form, and where the data begins."""
     length = 0
     for number, octet in enumerate(message[1:1 + _MAX_VARINT_BYTES]):
         length |= (octet & 0x7F) << 7 * number
         if octet < 0x80:
+            if number and not octet:
+                break
             return length, 2 + number
     raise _malformed("a length", "none")
 

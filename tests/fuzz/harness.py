@@ -50,7 +50,7 @@ class Target:
     errors: tuple[type[Exception], ...]
     seeds: Seeds
     holds: Sequence[Property] = field(default=())
-    brief_runs: int = 1500
+    brief_runs: int = 1000
 
     def __call__(self, data: bytes) -> bool:
         """Try one input; True when it was parsed. Raises `Finding`."""

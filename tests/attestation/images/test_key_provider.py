@@ -260,6 +260,9 @@ def test_message_survives_its_encoding(data):
         b"\x0a\x01ab",
         b"\x0a\xff\xff\xff\xff\xff\xff\x01",
         b"\x0a\x80\x80\x80\x80\x80",
+        b"\x0a\x80\x00",
+        b"\x0a\x84\x00data",
+        b"\x0a\x84\x80\x80\x00data",
     ],
     ids=repr,
 )
