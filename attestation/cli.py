@@ -63,9 +63,11 @@ class LazyGroup(click.Group):
     """A group whose commands of other rooms are imported when they are invoked."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Those of this room and the others, sorted."""
         return sorted([*super().list_commands(ctx), *_LATER])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One command, imported now if it is of another room. Raises `click.UsageError` when its parts are missing."""
         if cmd_name not in _LATER:
             return super().get_command(ctx, cmd_name)
         module, attribute, _ = _LATER[cmd_name]
@@ -78,6 +80,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """Help without importing anything."""
         own = {name: command.get_short_help_str(80) for name, command in self.commands.items()}
         helps = own | {name: told for name, (_, _, told) in _LATER.items()}
         with formatter.section("Commands"):

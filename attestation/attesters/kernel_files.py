@@ -28,12 +28,15 @@ class OsFiles:
     """The operating system's own. Links are not followed."""
 
     def make_folder(self, path: Path) -> None:
+        """See `KernelFiles.make_folder`."""
         path.mkdir(mode=0o700)
 
     def remove_folder(self, path: Path) -> None:
+        """See `KernelFiles.remove_folder`."""
         path.rmdir()
 
     def write(self, path: Path, data: bytes) -> None:
+        """See `KernelFiles.write`."""
         number = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             written = os.write(number, data)
@@ -43,6 +46,7 @@ class OsFiles:
             raise OSError(errno.EIO, "short write")
 
     def read(self, path: Path, limit: int) -> bytes:
+        """See `KernelFiles.read`."""
         number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         with os.fdopen(number, "rb", buffering=0) as file:
             content = bytearray()

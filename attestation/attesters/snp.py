@@ -20,6 +20,7 @@ class SnpAttester:
         self._privlevel = privlevel
 
     def evidence(self, report_data: bytes) -> Evidence:
+        """See `Attester.evidence`."""
         report = self._tsm.report(SEV_GUEST, report_data, _report_data_of, privlevel=self._privlevel)
         return Evidence(Tee.SNP, report.outblob, _certificates(report.auxblob))
 

@@ -42,6 +42,7 @@ class SoftwareAttester:
             raise SetupError("attester.software.folder", f"{folder} holds no software TEE: {error.detail}") from error
 
     def evidence(self, report_data: bytes) -> Evidence:
+        """See `Attester.evidence`."""
         require_report_data(report_data)
         try:
             return self._maker.evidence(self.tee, report_data, init_data=self._init_data)

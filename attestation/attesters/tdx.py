@@ -29,6 +29,7 @@ class TdxAttester:
         self._files = files or OsFiles()
 
     def evidence(self, report_data: bytes) -> Evidence:
+        """See `Attester.evidence`."""
         report = self._tsm.report(TDX_GUEST, report_data, _report_data_of)
         return Evidence(Tee.TDX, report.outblob, event_log=self._read_event_log())
 

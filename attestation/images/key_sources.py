@@ -80,6 +80,7 @@ class KeyFiles:
     paths: Mapping[str, Path]
 
     def get(self, kid: str) -> bytes:
+        """See `KeySource.get`."""
         path = self.paths.get(kid)
         if path is None:
             raise KeyUnavailable("image.key.unknown", "no key file was given for this key", got=kid)
@@ -93,11 +94,13 @@ class KeyTable:
     keys: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def get(self, kid: str) -> bytes:
+        """See `KeySource.get`."""
         if kid not in self.keys:
             raise KeyUnavailable("image.key.unknown", "no such key in the table", got=kid)
         return self.keys[kid]
 
     def put(self, kid: str, key: bytes) -> None:
+        """See `KeySink.put`."""
         if kid in self.keys:
             raise SetupError("image.key.exists", "there is a key of this name already", got=kid)
         self.keys[kid] = checked_kek(key, kid)
@@ -110,6 +113,7 @@ class KeySources:
     sources: Sequence[KeySource]
 
     def get(self, kid: str) -> bytes:
+        """See `KeySource.get`."""
         missed = KeyUnavailable("image.key.unknown", "no key source was given", got=kid)
         for source in self.sources:
             try:

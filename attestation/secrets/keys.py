@@ -33,6 +33,7 @@ class BrokerKeySource:
         self._client = client
 
     def get(self, kid: str) -> bytes:
+        """See `KeySource.get`."""
         try:
             return self._client.resource(kid)
         except BrokerRefusedError as error:
@@ -49,6 +50,7 @@ class FileKeySource:
         self._paths = {_target(kid): path for kid, path in paths.items()}
 
     def get(self, kid: str) -> bytes:
+        """See `KeySource.get`."""
         path = self._paths.get(_target(kid))
         if path is None:
             raise KeyUnavailable("key.unknown", "no file was given for this key", got=kid[:256])

@@ -15,6 +15,7 @@ class JsonFormatter(logging.Formatter):
     """``at``, ``level``, ``logger``, ``message`` and the known fields; an exception by its type only."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """One JSON object in one line."""
         found = record.__dict__
         told: dict[str, Any] = {"at": datetime.fromtimestamp(record.created, UTC), "level": record.levelname.lower(),
                                 "logger": record.name, "message": record.getMessage()}

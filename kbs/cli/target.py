@@ -44,22 +44,54 @@ _FAULTS: dict[int, type[KbsError]] = {400: MalformedRequest, 401: AdminDenied, 4
 class Target(Protocol):
     """What commands ask; ``space`` is ``resource-policy`` or ``attestation-policy``."""
 
-    def set_resource(self, path: ResourcePath, value: bytes) -> Json: ...
-    def delete_resource(self, path: ResourcePath) -> None: ...
-    def resources(self, prefix: str) -> Json: ...
-    def versions(self, path: ResourcePath) -> Json: ...
-    def roll_back(self, path: ResourcePath, version: int) -> Json: ...
-    def reveal(self, path: ResourcePath, version: int | None) -> bytes: ...
-    def set_policy(self, space: str, name: str, text: str) -> Json: ...
-    def policies(self, space: str) -> Json: ...
-    def policy(self, space: str, name: str) -> str: ...
-    def delete_policy(self, space: str, name: str) -> None: ...
-    def register(self, message: bytes) -> Json: ...
-    def reference_values(self) -> Json: ...
-    def delete_reference_value(self, name: str) -> None: ...
-    def revoke_token(self, id: str) -> None: ...
-    def records(self, last: int) -> Json: ...
-    def head(self) -> Json: ...
+    def set_resource(self, path: ResourcePath, value: bytes) -> Json:
+        """Store a new version of a secret."""
+
+    def delete_resource(self, path: ResourcePath) -> None:
+        """Delete a secret with all its versions."""
+
+    def resources(self, prefix: str) -> Json:
+        """Names and sizes under a prefix; never values."""
+
+    def versions(self, path: ResourcePath) -> Json:
+        """What there is of one secret."""
+
+    def roll_back(self, path: ResourcePath, version: int) -> Json:
+        """Make an earlier version the present one."""
+
+    def reveal(self, path: ResourcePath, version: int | None) -> bytes:
+        """The value itself; None means the present version. Only on the broker's own machine."""
+
+    def set_policy(self, space: str, name: str, text: str) -> Json:
+        """Judge a policy and store it."""
+
+    def policies(self, space: str) -> Json:
+        """What is stored."""
+
+    def policy(self, space: str, name: str) -> str:
+        """The text of one."""
+
+    def delete_policy(self, space: str, name: str) -> None:
+        """Back to the shipped one."""
+
+    def register(self, message: bytes) -> Json:
+        """Register reference values from a message of theirs (JSON)."""
+
+    def reference_values(self) -> Json:
+        """What is registered."""
+
+    def delete_reference_value(self, name: str) -> None:
+        """Forget one."""
+
+    def revoke_token(self, id: str) -> None:
+        """End one token, by its id."""
+
+    def records(self, last: int) -> Json:
+        """The newest audit records, oldest of them first."""
+
+    def head(self) -> Json:
+        """Where the audit log stands."""
+
 
 
 @contextmanager

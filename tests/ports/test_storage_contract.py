@@ -61,7 +61,7 @@ def test_put_with_expected_version_replaces_only_that_version(storage):
 
 def test_put_that_expects_nothing_refuses_an_existing_key(storage):
     storage.put("resource", "k", b"1")
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match=r"^storage\.version: "):
         storage.put("resource", "k", b"2", expect=0)
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import verifier
 from verifier import Binding, Collateral, Evidence, Expectations, Roots, Tee, Verifier
 from verifier.appraisal import compare
-from verifier.checks import dcap, intel_tcb
+from verifier.checks import dcap, dcap_claims, dcap_tcb, intel_tcb
 from verifier.checks.prepared import Prepared
 from verifier.endorsements import chain, crl, document, intel, pck, qe_identity, tcb_info
 from verifier.endorsements.collateral import IntelCollateral
@@ -42,9 +42,10 @@ STEPS: list[tuple[Any, str]] = [
     (dcap, "verify_signatures"), (dcap, "verify_dcap"), (dcap, "_chain_bytes"), (dcap, "_judged_chain"),
     (dcap, "_judged_key"), (dcap, "_check_binding"), (dcap, "_judged_documents"), (dcap, "_verify_documents"),
     (dcap, "_check_dates"), (dcap, "_judged_platform"), (dcap, "_verify_platform"), (dcap, "_judged_pck_crl"),
-    (dcap, "_collateral_for"), (dcap, "_match"), (dcap, "_check_qe"), (dcap, "_outcome"), (dcap, "_check_module"),
-    (dcap, "check_raw_signature"), (dcap, "level_for"), (dcap, "needed"), (dcap, "endorsement_claims"),
-    (dcap, "tcb_claims"), (intel, "verify_pck_chain"), (intel, "find_anchor"), (intel, "_check_link"),
+    (dcap, "_collateral_for"), (dcap_tcb, "match"), (dcap_tcb, "check_qe"), (dcap_tcb, "_outcome"),
+    (dcap_tcb, "_check_module"), (dcap, "check_raw_signature"), (dcap_tcb, "level_for"), (dcap, "needed"),
+    (dcap_claims, "endorsement_claims"), (dcap_claims, "tcb_claims"),
+    (intel, "verify_pck_chain"), (intel, "find_anchor"), (intel, "_check_link"),
     (intel, "check_link"), (intel, "common_name"), (intel, "check_key"), (intel, "read_certificates"),
     (intel, "verify_root_crl"), (intel, "verify_pck_crl"), (intel, "verify_tcb_signer"), (intel, "verify_crl"),
     (intel, "read_crl"), (intel, "check_document_signature"), (intel, "check_raw_signature"),
@@ -133,14 +134,14 @@ def _raising(fault: type[Exception]) -> Callable[..., None]:
 
 
 def test_v02_a_fault_does_not_tell_what_was_in_it(intel_case, monkeypatch):
-    monkeypatch.setattr(dcap, "_match", _raising(ValueError))
+    monkeypatch.setattr(dcap_tcb, "match", _raising(ValueError))
     verdict = intel_case().verdict()
     assert verdict.error.detail == "the verifier itself failed (ValueError)"
     assert "injected" not in str(verdict.to_dict())
 
 
 def test_an_interruption_is_not_swallowed(intel_case, monkeypatch):
-    monkeypatch.setattr(dcap, "_match", _raising(KeyboardInterrupt))
+    monkeypatch.setattr(dcap_tcb, "match", _raising(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         intel_case().verdict()
 

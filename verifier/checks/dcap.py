@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from verifier.checks import intel_tcb
+from verifier.checks import dcap_tcb, intel_tcb
+from verifier.checks.dcap_tcb import TeeTcb
 from verifier.checks.intel_tcb import TcbOutcome
 from verifier.checks.prepared import Prepared
 from verifier.endorsements import intel
@@ -35,9 +35,9 @@ from verifier.endorsements.intel import PckChain, TcbSigner, check_raw_signature
 from verifier.endorsements.qe_identity import QeIdentity
 from verifier.endorsements.roots import Roots
 from verifier.endorsements.tcb_info import TcbInfo
-from verifier.endorsements.tcb_status import SvnLevel, TcbStatus, level_for
+from verifier.endorsements.tcb_status import TcbStatus
 from verifier.endorsements.window import Window, rfc3339
-from verifier.errors import CheckFailed, MalformedCollateral, MalformedEvidence, MissingCollateral
+from verifier.errors import MalformedCollateral, MalformedEvidence, MissingCollateral
 from verifier.evidence import Tee
 from verifier.formats.enclave_report import EnclaveReport
 from verifier.formats.quote import CertificationType, QeCertification, Quote
@@ -45,9 +45,6 @@ from verifier.trail import Check, Trail
 
 _PEM_BEGIN = b"-----BEGIN CERTIFICATE-----"
 INTEL_QE_VENDOR_ID = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
-
-# The status told when the maker publishes no level that the platform reaches.
-NOT_SUPPORTED = "NotSupported"
 
 _QE_IDENTITY_ID = {Tee.SGX: "QE", Tee.TDX: "TD_QE"}
 
@@ -264,7 +261,7 @@ def _check_dates(trail: Trail, rule: str, window: Window, at: int) -> None:
 
 def _judged_platform(trail: Trail, quote: Quote, chain: JudgedChain, key: JudgedKey, documents: JudgedDocuments,
                      collateral: IntelCollateral, roots: Roots, at: int, prepared: Prepared) -> JudgedPlatform:
-    tcb, enclave = _tee_tcb(quote), key.qe_report
+    tcb, enclave = TeeTcb.of(quote), key.qe_report
     name = (trail.prefix, collateral.digest, roots.digest, chain.digest, tcb, enclave.misc_select, enclave.attributes,
             enclave.mr_signer, enclave.isv_prod_id, enclave.isv_svn)
     judged = prepared.find(JudgedPlatform, name, at)
@@ -273,24 +270,6 @@ def _judged_platform(trail: Trail, quote: Quote, chain: JudgedChain, key: Judged
                                                     at, prepared))
     trail.extend(judged.checks)
     return judged
-
-
-@dataclass(frozen=True, slots=True)
-class TeeTcb:
-    """What of a TD report enters TCB matching; all None for SGX, ``current`` None before TD 1.5."""
-
-    launched: bytes | None = None
-    current: bytes | None = None
-    mr_signer_seam: bytes | None = None
-    seam_attributes: bytes | None = None
-
-
-def _tee_tcb(quote: Quote) -> TeeTcb:
-    body = quote.body
-    if isinstance(body, EnclaveReport):
-        return TeeTcb()
-    return TeeTcb(body.tee_tcb_svn, body.v15.tee_tcb_svn2 if body.v15 else None, body.mr_signer_seam,
-                  body.seam_attributes)
 
 
 def _verify_platform(trail: Trail, tcb: TeeTcb, chain: PckChain, enclave: EnclaveReport, documents: JudgedDocuments,
@@ -302,7 +281,7 @@ def _verify_platform(trail: Trail, tcb: TeeTcb, chain: PckChain, enclave: Enclav
     info = documents.tcb_info
     trail.equal("tcb_info.fmspc", expected=chain.extensions.fmspc, got=info.fmspc)
     trail.equal("tcb_info.pce_id", expected=chain.extensions.pce_id, got=info.pce_id)
-    outcome, current = _match(trail, info, chain, _check_qe(trail, enclave, documents.qe_identity), tcb)
+    outcome, current = dcap_tcb.match(trail, info, chain, dcap_tcb.check_qe(trail, enclave, documents.qe_identity), tcb)
     status = intel_tcb.relaunch(outcome, current) if current else outcome.status
     try:
         pck_crl = _judged_pck_crl(trail, chain, collateral, at, prepared)
@@ -325,86 +304,3 @@ def _judged_pck_crl(trail: Trail, chain: PckChain, collateral: IntelCollateral, 
         return prepared.keep(key, JudgedPckCrl(own.own_checks, crl.window, crl)).crl
     trail.extend(judged.checks)
     return judged.crl
-
-
-def _match(trail: Trail, info: TcbInfo, chain: PckChain, qe: SvnLevel | None,
-           tcb: TeeTcb) -> tuple[TcbOutcome, TcbOutcome | None]:
-    """Step 8, at launch and (TD 1.5) at quote time. A platform that reaches no level is ``NotSupported``."""
-    try:
-        if qe is None:
-            raise trail.fail("tcb.qe_level", "the quoting enclave is below every published level")
-        outcome = _outcome(trail, "tcb", info, chain, qe, tcb, tcb.launched)
-        current = None
-        if tcb.current is not None:
-            current = _outcome(trail, "tcb_current", info, chain, qe, tcb, tcb.current)
-    except CheckFailed as error:
-        raise error.at_standing(NOT_SUPPORTED) if error.id.endswith("level") else error from None
-    return outcome, current
-
-
-def _check_qe(trail: Trail, report: EnclaveReport, identity: QeIdentity) -> SvnLevel | None:
-    """The quoting enclave is the one that Intel published, and not a debug build of it; its level, if any."""
-    trail.equal("qe_identity.miscselect", expected=identity.misc_select,
-                got=_and(report.misc_select.to_bytes(4, "little"), identity.misc_select_mask))
-    trail.equal("qe_identity.attributes", expected=identity.attributes,
-                got=_and(report.attributes, identity.attributes_mask))
-    trail.require("qe_identity.debug", not report.debug, "the quoting enclave runs in debug mode",
-                  got=report.attributes)
-    trail.equal("qe_identity.mrsigner", expected=identity.mr_signer, got=report.mr_signer)
-    trail.equal("qe_identity.isvprodid", expected=identity.isv_prod_id, got=report.isv_prod_id)
-    level = level_for(identity.levels, report.isv_svn)
-    if level is not None:
-        trail.passed("tcb.qe_level", f"the quoting enclave is {level.status.value}", got=report.isv_svn)
-    return level
-
-
-def _and(value: bytes, mask: bytes) -> bytes:
-    return bytes(a & b for a, b in zip(value, mask, strict=True))
-
-
-def _outcome(trail: Trail, rule: str, info: TcbInfo, chain: PckChain, qe: SvnLevel, tcb: TeeTcb,
-             tee_tcb_svn: bytes | None) -> TcbOutcome:
-    module = None
-    if tee_tcb_svn is not None:
-        module = _check_module(trail, rule, info, tcb, tee_tcb_svn)
-    platform = intel_tcb.match_platform(trail, f"{rule}.level", info, chain.extensions.components,
-                                        chain.extensions.pce_svn, tee_tcb_svn)
-    return intel_tcb.converge(platform, qe, module)
-
-
-def _check_module(trail: Trail, rule: str, info: TcbInfo, tcb: TeeTcb, tee_tcb_svn: bytes) -> SvnLevel | None:
-    """The TDX module is the one that Intel signed, and its version is known."""
-    level = intel_tcb.match_module(trail, f"{rule}.module_level", info, tee_tcb_svn)
-    identity = info.module_identity(tee_tcb_svn[1]) if tee_tcb_svn[1] > 0 else info.tdx_module
-    if identity is None or tcb.mr_signer_seam is None or tcb.seam_attributes is None:
-        raise trail.fail(f"{rule}.module", "TCB info says nothing of the TDX module")
-    trail.equal("tdx_module.mrsigner", expected=identity.mr_signer, got=tcb.mr_signer_seam)
-    trail.equal("tdx_module.attributes", expected=identity.attributes,
-                got=_and(tcb.seam_attributes, identity.attributes_mask))
-    trail.equal("tdx_module.seam_attributes", expected=bytes(8), got=tcb.seam_attributes)
-    return level
-
-
-def endorsement_claims(result: Dcap) -> dict[str, Any]:
-    """What Intel's certificates say of the platform, under ``pck``."""
-    chain = result.chain
-    return {"pck": {"ca": chain.ca, **chain.extensions.claims(), "serial": f"{chain.leaf.serial_number:x}",
-                    "root_sha256": chain.anchor.sha256_certificate}}
-
-
-def tcb_claims(result: Dcap) -> dict[str, Any]:
-    """Where the platform stands and by which documents, under ``tcb``; moments are Unix seconds."""
-    documents, platform = result.platform.documents, result.platform
-    return {"tcb": {
-        **platform.outcome.claims(),
-        "current": platform.current.claims() if platform.current else None,
-        "evaluation_number": documents.tcb_info.evaluation_number,
-        "qe_evaluation_number": documents.qe_identity.evaluation_number,
-        "tcb_info_issued": documents.tcb_info.window.not_before,
-        "tcb_info_next_update": documents.tcb_info.window.not_after,
-        "qe_identity_issued": documents.qe_identity.window.not_before,
-        "qe_identity_next_update": documents.qe_identity.window.not_after,
-        "root_ca_crl_number": documents.root_crl.number, "pck_crl_number": platform.pck_crl.number,
-        "earliest_expiration": platform.window.not_after,
-        "root_key_id": documents.signer.anchor.sha256_public_key,
-    }}

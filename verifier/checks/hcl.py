@@ -15,7 +15,6 @@ attestation design".
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +22,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from verifier.checks.prepared import Prepared
+from verifier.checks.prepared import Prepared, digest_of
 from verifier.checks.tpm_quote import Quoted, check_quote
 from verifier.endorsements.amd_vek import SUBJECTS
 from verifier.endorsements.chain import common_name, public_key_of, read_certificates
@@ -132,7 +131,7 @@ def _certificate_chain(trail: Trail, key: rsa.RSAPublicKey, certificates: Sequen
 
     Its rules are noted under ``vtpm``, because the hardware report's chain has rules of the same names.
     """
-    name = (trail.prefix, spki_digest(key), _digest(certificates), supplied.digest, roots.digest)
+    name = (trail.prefix, spki_digest(key), digest_of(certificates), supplied.digest, roots.digest)
     judged = prepared.find(JudgedAk, name, at)
     if judged is not None:
         trail.extend(judged.checks)
@@ -182,10 +181,6 @@ def _is_vtpm_leaf(certificate: x509.Certificate) -> bool:
     """Neither an authority nor AMD's certificate of a chip."""
     constraints = [e.value for e in certificate.extensions if isinstance(e.value, x509.BasicConstraints)]
     return not any(value.ca for value in constraints) and common_name(certificate) not in SUBJECTS
-
-
-def _digest(items: Sequence[bytes]) -> bytes:
-    return hashlib.sha256(b"".join(len(item).to_bytes(8, "big") + item for item in items)).digest()
 
 
 def endorsement_claims(vtpm: Vtpm) -> dict[str, Any]:

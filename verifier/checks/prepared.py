@@ -7,14 +7,20 @@ therefore the same function of the same inputs; nothing that has not verified is
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
 from verifier.endorsements.window import Window
 
 DEFAULT_CAPACITY = 4096
+
+
+def digest_of(parts: Iterable[bytes]) -> bytes:
+    """SHA-256 over every part with its length: how byte strings enter the name under which trust is kept."""
+    return hashlib.sha256(b"".join([len(part).to_bytes(8, "big") + part for part in parts])).digest()
 
 
 class Kept(Protocol):

@@ -14,7 +14,6 @@ Paging Firmware ABI Specification" (56860), ATTESTATION_REPORT; "VCEK Certificat
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -25,7 +24,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from verifier.checks.prepared import Prepared
+from verifier.checks.prepared import Prepared, digest_of
 from verifier.endorsements.amd import Chain, choose, read_supplied, verify_chain
 from verifier.endorsements.amd_vek import EndorsementKey
 from verifier.endorsements.collateral import AmdCollateral
@@ -90,7 +89,7 @@ def endorse(trail: Trail, report: SnpReport, certificates: Sequence[bytes], coll
     """Steps 1 to 3. ``certificates`` came with the evidence. Raises `MissingCollateral` without any VCEK or VLEK."""
     supplied = collateral or AmdCollateral()
     name = (trail.prefix, report.signature_algo, report.signing_key, report.cpuid, report.reported_tcb, report.chip_id,
-            roots.digest, supplied.digest, _digest(certificates))
+            roots.digest, supplied.digest, digest_of(certificates))
     found = prepared.find(Endorsed, name, at)
     if found is None:
         found = prepared.keep(name, _endorse(trail.branch(), report, certificates, supplied, roots, at))
@@ -99,11 +98,6 @@ def endorse(trail: Trail, report: SnpReport, certificates: Sequence[bytes], coll
     trail.require("endorsement.validity", found.window.contains(at), "all of the above must hold at the moment",
                   expected=list(found.window), got=at)
     return found
-
-
-def _digest(certificates: Sequence[bytes]) -> bytes:
-    """SHA-256 over every certificate with its length."""
-    return hashlib.sha256(b"".join([len(data).to_bytes(8, "big") + data for data in certificates])).digest()
 
 
 def _endorse(trail: Trail, report: SnpReport, certificates: Sequence[bytes], supplied: AmdCollateral, roots: Roots,

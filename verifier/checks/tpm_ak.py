@@ -43,7 +43,8 @@ _REQUIRED = Attributes.FIXED_TPM | Attributes.SENSITIVE_DATA_ORIGIN | Attributes
 
 @dataclass(frozen=True, slots=True)
 class AkTrust:
-    """Who vouches for a key. chain: None unless a certificate does. software: the voucher is no hardware maker."""
+    """Who vouches for a key. chain: None unless a certificate does. software: no hardware maker and nobody who
+    provisioned hardware vouches for it, so that it may be anybody's."""
 
     checks: tuple[Check, ...]
     window: Window
@@ -81,7 +82,7 @@ def _endorse(trail: Trail, key: PublicKey, certificates: Sequence[bytes], suppli
     leaf = certificate_of(key, readable)
     if leaf is None:
         trail.passed("ak.unproven", "nobody says that a TPM holds this key", got=spki_digest(key))
-        return AkTrust(trail.own_checks, ALWAYS, "none")
+        return AkTrust(trail.own_checks, ALWAYS, "none", software=True)
     chain = verify_chain(trail, leaf, readable, roots, supplied.crls, at)
     return AkTrust(trail.own_checks, chain.window, "certificate", chain.anchor.software, chain)
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from verifier.errors import MalformedEvidence
+from verifier.evidence import Evidence, Tee
 from verifier.formats.hcl_report import MAX_REPORT_BYTES
 from verifier.formats.strict import base64_bytes, hex_bytes, json_object
 from verifier.formats.tpm import PCR_COUNT
@@ -103,6 +104,43 @@ def beside(members: Mapping[str, Any], platform: str) -> tuple[Mapping[str, Any]
                         got=type(certificates).__name__)
     proper = {name: value for name, value in members.items() if name != "certificates"}
     return proper, tuple(url_bytes(item, "certificates", MAX_ITEM_BYTES) for item in certificates)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Evidence of one kind of VM in JSON, which has these four functions. last: the name of the last member.
+
+    version_0: reads the members of version 0.
+    """
+
+    tee: Tee
+    platform: str
+    last: str
+    version_0: Callable[[Mapping[str, Any]], AzureEvidence]
+
+    def evidence_from_json(self, value: Mapping[str, Any]) -> Evidence:
+        """`Evidence` from a decoded JSON object of any version; its quote is the canonical text.
+
+        Raises `EvidenceError`.
+        """
+        proper, certificates = beside(value, self.platform)
+        told = from_members(proper, self.last) if "version" in proper else self.version_0(proper)
+        return self.evidence_of(told, certificates)
+
+    def evidence_to_json(self, evidence: Evidence) -> dict[str, Any]:
+        """The JSON object of ``evidence``, version 1; `evidence_from_json` gives it back. Raises `EvidenceError`."""
+        value = to_members(self.parts_of(evidence), self.last)
+        if evidence.certificates:
+            value["certificates"] = [url_text(certificate) for certificate in evidence.certificates]
+        return value
+
+    def evidence_of(self, told: AzureEvidence, certificates: tuple[bytes, ...] = ()) -> Evidence:
+        """``told``, and certificates that travelled beside it (of the hardware's makers, of the attestation key)."""
+        return Evidence(self.tee, to_text(told, self.last), certificates)
+
+    def parts_of(self, evidence: Evidence) -> AzureEvidence:
+        """What `evidence_of` put together. Raises `EvidenceError`."""
+        return from_text(evidence.quote, self.last)
 
 
 def quote_of_integers(value: object) -> VtpmQuote:

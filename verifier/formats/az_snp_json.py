@@ -10,20 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from verifier.evidence import Evidence, Tee
-from verifier.formats.az_json import (
-    AzureEvidence,
-    beside,
-    exactly,
-    from_members,
-    from_text,
-    integers,
-    malformed,
-    quote_of_integers,
-    to_members,
-    to_text,
-    url_text,
-)
+from verifier.evidence import Tee
+from verifier.formats.az_json import AzureEvidence, Form, exactly, integers, malformed, quote_of_integers
 from verifier.formats.hcl_report import MAX_REPORT_BYTES
 from verifier.formats.strict import base64_bytes
 
@@ -32,31 +20,6 @@ LAST = "vcek"
 MAX_PEM_CHARACTERS = 32 * 1024
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE-----\s*\Z", re.ASCII)
-
-
-def evidence_from_json(value: Mapping[str, Any]) -> Evidence:
-    """`Evidence` from a decoded JSON object of any version; its quote is the canonical text. Raises `EvidenceError`."""
-    proper, certificates = beside(value, PLATFORM)
-    told = _version_0(proper) if "report" in proper else from_members(proper, LAST)
-    return evidence_of(told, certificates)
-
-
-def evidence_to_json(evidence: Evidence) -> dict[str, Any]:
-    """The JSON object of ``evidence``, version 1; `evidence_from_json` gives it back. Raises `EvidenceError`."""
-    value = to_members(parts_of(evidence), LAST)
-    if evidence.certificates:
-        value["certificates"] = [url_text(certificate) for certificate in evidence.certificates]
-    return value
-
-
-def evidence_of(told: AzureEvidence, certificates: tuple[bytes, ...] = ()) -> Evidence:
-    """``told``, and certificates that travelled beside it (ASK, ARK, the attestation key's)."""
-    return Evidence(Tee.AZ_SNP_VTPM, to_text(told, LAST), certificates)
-
-
-def parts_of(evidence: Evidence) -> AzureEvidence:
-    """What `evidence_of` put together. Raises `EvidenceError`."""
-    return from_text(evidence.quote, LAST)
 
 
 def _version_0(members: Mapping[str, Any]) -> AzureEvidence:
@@ -73,3 +36,8 @@ def _der(value: object) -> bytes:
     if block is None:
         raise malformed("vcek", "must be one certificate in PEM")
     return base64_bytes("".join(block.group(1).split()), "vcek")
+
+
+_FORM = Form(Tee.AZ_SNP_VTPM, PLATFORM, LAST, _version_0)
+evidence_from_json, evidence_to_json = _FORM.evidence_from_json, _FORM.evidence_to_json
+evidence_of, parts_of = _FORM.evidence_of, _FORM.parts_of

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from verifier.checks import dcap, hcl, td_claims, tdreport
+from verifier.checks import dcap, dcap_claims, hcl, td_claims, tdreport
 from verifier.checks.dcap import Dcap
 from verifier.checks.hcl_claims import attest_of, quote_claims, runtime_claims
 from verifier.claims import Claims
@@ -84,11 +84,11 @@ class AzTdxVtpmRecipe:
         if vtpm.quoted is not None and quote.tpm_quote is not None:
             told |= quote_claims(vtpm.quoted.attest, len(quote.tpm_quote.message), vtpm.quoted.pcrs[PCR_BANK])
         return Claims(
-            tee=self.tee, body=told, endorsement=dcap.endorsement_claims(result) | hcl.endorsement_claims(vtpm),
+            tee=self.tee, body=told, endorsement=dcap_claims.endorsement_claims(result) | hcl.endorsement_claims(vtpm),
             software=result.chain.anchor.software, report_data=vtpm.extra_data, init_data=vtpm.init_data,
             valid_until=result.window.meet(vtpm.window).not_after, status=result.platform.status.value,
             advisory_ids=result.platform.outcome.advisory_ids, flags=td_claims.flags(body) + vtpm.flags,
-            tcb=dcap.tcb_claims(result),
+            tcb=dcap_claims.tcb_claims(result),
         )
 
 

@@ -21,11 +21,11 @@ kept under bundle and leaf. Source: AWS Nitro Enclaves NSM API, "Nitro Enclaves 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 from verifier.checks.cose_signature import check_signature
+from verifier.checks.prepared import digest_of
 from verifier.claims import Claims
 from verifier.endorsements import aws
 from verifier.endorsements.window import Window, rfc3339
@@ -98,7 +98,7 @@ class NitroRecipe:
 
 def _endorse(document: NitroDocument, context: Context) -> _Endorsed:
     trail, prepared = context.trail, context.prepared
-    name = (trail.prefix, context.roots.digest, _digest(*document.cabundle, document.certificate))
+    name = (trail.prefix, context.roots.digest, digest_of((*document.cabundle, document.certificate)))
     found = prepared.find(_Endorsed, name, context.at)
     if found is None:
         branch = trail.branch()
@@ -114,7 +114,7 @@ def _endorse(document: NitroDocument, context: Context) -> _Endorsed:
 
 def _authorities(document: NitroDocument, context: Context) -> _Authorities:
     trail, prepared = context.trail, context.prepared
-    name = (trail.prefix, context.roots.digest, _digest(*document.cabundle))
+    name = (trail.prefix, context.roots.digest, digest_of(document.cabundle))
     found = prepared.find(_Authorities, name, context.at)
     if found is None:
         branch = trail.branch()
@@ -122,11 +122,6 @@ def _authorities(document: NitroDocument, context: Context) -> _Authorities:
         return prepared.keep(name, _Authorities(branch.own_checks, bundle.window, bundle))
     trail.extend(found.checks)
     return found
-
-
-def _digest(*parts: bytes) -> bytes:
-    """SHA-256 over every part with its length."""
-    return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()
 
 
 def _check_document(trail: Trail, document: NitroDocument, leaf: Window) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from verifier.checks import dcap
+from verifier.checks import dcap, dcap_claims
 from verifier.claims import Claims
 from verifier.errors import VerifierError
 from verifier.evidence import Evidence, Tee
@@ -54,10 +54,10 @@ class SgxRecipe:
                 error.standing = error.standing._replace(flags=flags)
             raise
         return Claims(
-            tee=self.tee, body=body_claims(body), endorsement=dcap.endorsement_claims(result),
+            tee=self.tee, body=body_claims(body), endorsement=dcap_claims.endorsement_claims(result),
             software=result.chain.anchor.software, report_data=body.report_data, init_data=body.config_id,
             valid_until=result.window.not_after, status=result.platform.status.value,
-            advisory_ids=result.platform.outcome.advisory_ids, flags=flags, tcb=dcap.tcb_claims(result),
+            advisory_ids=result.platform.outcome.advisory_ids, flags=flags, tcb=dcap_claims.tcb_claims(result),
         )
 
 

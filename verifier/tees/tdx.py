@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from verifier.checks import dcap
+from verifier.checks import dcap, dcap_claims
 from verifier.checks.event_log import check_ccel
 from verifier.checks.td_claims import body_claims
 from verifier.checks.td_claims import flags as _flags
@@ -67,11 +67,11 @@ class TdxRecipe:
                 raise error.at_standing(result.platform.status.value, result.platform.outcome.advisory_ids,
                                         flags) from None
         return Claims(
-            tee=self.tee, body=body_claims(body) | facts, endorsement=dcap.endorsement_claims(result),
+            tee=self.tee, body=body_claims(body) | facts, endorsement=dcap_claims.endorsement_claims(result),
             software=result.chain.anchor.software, report_data=body.report_data, init_data=body.mr_config_id,
             valid_until=result.window.not_after, status=result.platform.status.value,
             advisory_ids=result.platform.outcome.advisory_ids, flags=flags,
-            tcb=dcap.tcb_claims(result),
+            tcb=dcap_claims.tcb_claims(result),
         )
 
 

@@ -59,7 +59,7 @@ def test_every_truncation_is_refused(inner, sealed):
     genuine = inner.get("resource", "k").value
     for size in range(len(genuine)):
         overwrite(inner, "resource", "k", genuine[:size])
-        with pytest.raises(StorageError):
+        with pytest.raises(StorageError, match=r"^(storage\.seal\.key|storage\.seal\.value): "):
             sealed.get("resource", "k")
 
 

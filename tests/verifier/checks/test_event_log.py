@@ -173,13 +173,13 @@ def test_a_report_without_registers_takes_a_log_without_events():
 
 @pytest.mark.parametrize("registers", [{0: bytes(20)}, {0: bytes(48), 1: bytes(32)}, {4: bytes(48)}, {5: bytes(32)}])
 def test_registers_that_no_guest_has_are_a_fault_of_the_caller(registers):
-    with pytest.raises(SetupError):
+    with pytest.raises(SetupError, match=r"^event_log\.registers: "):
         check_ccel(Trail("tdx"), SoftwareLog(()).to_bytes(), registers)
 
 
 @pytest.mark.parametrize("banks", [{"md5": {0: bytes(16)}}, {"sha1": {24: bytes(20)}}])
 def test_banks_that_no_tpm_has_are_a_fault_of_the_caller(banks):
-    with pytest.raises(SetupError):
+    with pytest.raises(SetupError, match=r"^event_log\.banks: "):
         check_pcr_log(Trail("tpm"), PCR_LOG.to_bytes(), banks)
 
 

@@ -89,7 +89,7 @@ def test_a_raw_signature_is_rsassa_with_sha256():
 
 def test_a_signed_message_that_is_no_attestation_is_malformed():
     message = hashlib.sha256(b"no attestation").digest()
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.tpms_attest: "):
         check(replace(TPM.quote(NONCE), message=message, signature=TPM.ak.sign(message).to_bytes()))
 
 

@@ -115,7 +115,7 @@ def test_an_object_under_a_name_that_its_kind_does_not_have_is_refused(name):
 
 def test_a_bundle_is_bounded(monkeypatch, bundle):
     monkeypatch.setattr(bundle_file, "MAX_BYTES", 100)
-    with pytest.raises(MalformedCollateral):
+    with pytest.raises(MalformedCollateral, match=r"^collateral\.bundle_file: "):
         Bundle.from_bytes(bundle.to_bytes())
 
 
@@ -128,7 +128,7 @@ def test_any_bytes_are_a_bundle_or_refused(data):
 def test_cut_anywhere_it_is_refused(bundle):
     data = bundle.to_bytes()
     for size in range(0, len(data) - 2, 997):
-        with pytest.raises(MalformedCollateral):
+        with pytest.raises(MalformedCollateral, match=r"^collateral\.bundle_file: "):
             Bundle.from_bytes(data[:size])
 
 

@@ -76,7 +76,7 @@ def test_an_altered_floor_is_not_exported_as_if_nothing_were_wrong(tmp_path):
     kept = FloorFiles(tmp_path)
     kept.raise_to(NAME, Floor(17, 100))
     file_of(tmp_path).write_bytes(b"torn")
-    with pytest.raises(SetupError):
+    with pytest.raises(SetupError, match=r"^collateral\.floors\.unreadable: "):
         kept.export()
 
 
@@ -101,5 +101,5 @@ def test_processes_that_raise_at_once_lose_nothing(tmp_path):
                                   {"a": {"number": 1, "issued": 1, "more": 1}},
                                   {"x" * 3000: {"number": 1, "issued": 1}}])
 def test_what_are_no_floors_is_refused(told):
-    with pytest.raises(SetupError):
+    with pytest.raises(SetupError, match=r"^collateral\.floors\.file: "):
         floors.from_object(told)

@@ -240,5 +240,5 @@ def test_any_location_stays_or_is_refused(text):
 @pytest.mark.parametrize("changes", [{"total": 0}, {"read": -1}, {"attempts": 0}, {"attempts": 21}, {"max_bytes": 0},
                                      {"connect": 10_000}])
 def test_limits_that_limit_nothing_are_refused(changes):
-    with pytest.raises(SetupError):
+    with pytest.raises(SetupError, match=r"^sources\.limits: "):
         replace(QUICK, **changes)

@@ -30,7 +30,7 @@ def test_anything_else_is_not(data):
     MAKER.answer("line")[:-1], MAKER.answer("line") + b"\x00",
 ])
 def test_a_damaged_manifest_or_answer_is_malformed(data):
-    with pytest.raises(MalformedCollateral):
+    with pytest.raises(MalformedCollateral, match=r"^(collateral\.ocsp|collateral\.rim): "):
         recognise(data)
 
 

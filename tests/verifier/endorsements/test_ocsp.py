@@ -82,7 +82,7 @@ def test_an_answer_holds_from_this_update_until_just_before_next_update(at, ok):
     if ok:
         judged(GOOD, at=at)
     else:
-        with pytest.raises(CheckFailed):
+        with pytest.raises(CheckFailed, match=r"^(nvidia\.ocsp\.responder\.validity|nvidia\.ocsp\.validity): "):
             judged(GOOD, at=at)
 
 
@@ -116,13 +116,13 @@ def made() -> Answer:
 @pytest.mark.parametrize("data", [b"", b"0", b"\x30\x00", b"not an answer", bytes(MAX_ANSWER_BYTES + 1), GOOD + b"\x00",
                                   MAKER.certificate("line"), GOOD[:-1]])
 def test_what_is_no_answer_is_malformed(data):
-    with pytest.raises(MalformedCollateral):
+    with pytest.raises(MalformedCollateral, match=r"^collateral\.ocsp: "):
         read_answer(data, "answer")
 
 
 def test_cut_anywhere_it_is_malformed():
     for size in range(len(GOOD)):
-        with pytest.raises(MalformedCollateral):
+        with pytest.raises(MalformedCollateral, match=r"^collateral\.ocsp: "):
             read_answer(GOOD[:size], "answer")
 
 

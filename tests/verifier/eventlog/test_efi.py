@@ -55,7 +55,7 @@ def test_a_variable_is_read_as_it_was_written(variable):
     struct.pack("<16sQQ", GLOBAL, 1, 0) + b"\x00\xd8", struct.pack("<16sQQ", GLOBAL, 1, 0) + bytes(2),
 ], ids=["long", "short", "name", "name-max", "data-max", "surrogate", "nul"])
 def test_a_variable_is_exact(data):
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.efi_variable: "):
         Variable.from_bytes(data)
 
 
@@ -92,7 +92,7 @@ def test_sizes_must_agree(field, value):
     if field == 1 and value == 0:
         return
     struct.pack_into("<I", data, 16 + 4 * field, value)
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.efi_signature_list: "):
         read_signature_lists(bytes(data))
 
 
@@ -121,7 +121,7 @@ def test_device_paths_become_text():
     struct.pack("<BBH", 4, 4, 0) + END, FILE * MAX_NODES + END, struct.pack("<BBH", 4, 4, 0xFFFF),
 ], ids=["endless", "tail", "surrogate", "short", "zero", "many", "long"])
 def test_device_paths_are_exact(data):
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.device_path: "):
         read_device_paths(data)
 
 

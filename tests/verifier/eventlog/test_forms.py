@@ -56,7 +56,7 @@ def test_dstacks_log_is_written_with_every_digest():
 ])
 def test_a_dstack_event_is_exact(change):
     """A name with a colon would let the same hashed bytes be read in two ways."""
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^(format\.dstack|format\.hex): "):
         DstackLog.from_bytes(dstack(APP | change))
 
 
@@ -66,7 +66,7 @@ def test_a_dstack_event_is_exact(change):
                                   b'[{"imr":0,"imr":0}]', b"[" * 100, b"[" + b" " * MAX_LOG_BYTES + b"]",
                                   dstack(*[0] * (MAX_EVENTS + 1))])
 def test_dstacks_log_is_strict_json(data):
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^(format\.dstack|format\.json): "):
         DstackLog.from_bytes(data)
 
 
@@ -80,7 +80,7 @@ def test_the_log_of_an_answer():
 @pytest.mark.parametrize("data", [b"", b"\x01\x00\x00\x08", b"\x02\x00\x00\x08:a:b", b"\x01\x00\x00\x08:a",
                                   b"\x01\x00\x00\x08::b", b"\x01\x00\x00\x08:\xff:b"])
 def test_a_run_time_event_has_a_name_and_a_payload(data):
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.dstack: "):
         RuntimeEvent.from_bytes(data)
 
 
@@ -100,12 +100,12 @@ def test_a_text_log_is_read_and_written_again(data):
                                   INIT + b"\n a b", INIT + b"\n\xff b c", INIT + b"\r\na b c", b"a b c\n" + INIT,
                                   INIT + b"\na b c" * (MAX_EVENTS + 1), INIT + b"\na b " + b"c" * MAX_LOG_BYTES])
 def test_a_text_log_is_exact(data):
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.aael: "):
         AaelLog.from_bytes(data)
 
 
 def test_a_text_log_that_begins_late_is_not_supported():
-    with pytest.raises(UnsupportedEvidence):
+    with pytest.raises(UnsupportedEvidence, match=r"^format\.aael: "):
         AaelLog.from_bytes(INIT[:-1] + b"1\na b c")
 
 
@@ -148,7 +148,7 @@ def test_the_table_is_exact():
 def test_the_log_area_is_bounded(length):
     made = replace(table(), log_area_minimum_length=length, checksum=0)
     made = replace(made, checksum=-sum(made.to_bytes()) & 0xFF)
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.ccel_table: "):
         CcelTable.from_bytes(made.to_bytes())
 
 

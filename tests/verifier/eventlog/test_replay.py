@@ -85,7 +85,7 @@ def test_dynamic_registers_start_at_ones_until_they_are_extended():
 
 @pytest.mark.parametrize("broken", [event(5, b"one", banks=(Algorithm.SHA1,)), event(24, b"one")])
 def test_replay_needs_a_register_and_a_digest(broken):
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.event_log: "):
         replay((broken,), Algorithm.SHA256, PCRS)
 
 
@@ -176,7 +176,7 @@ def test_a_confidential_guests_registers_are_all_explained():
 
 def test_only_believe_makes_replayed_logs():
     found = believe(Trail("tpm"), log(*EVENTS), signed(Algorithm.SHA256), PCRS)
-    with pytest.raises(SetupError):
+    with pytest.raises(SetupError, match=r"^event_log\.believe: "):
         ReplayedLog(form="tcg2", events=found.events, values={}, unexplained=(), unsigned=(), _seal=object())
 
 

@@ -78,12 +78,12 @@ def test_the_key_servers_answer_in_one_piece_is_told_apart():
 
 @pytest.mark.parametrize("certificates", [CHAIN[:1], CHAIN[1:], (*CHAIN, CHAIN[0]), (b"junk",)])
 def test_other_certificates_do_not_fit_into_the_json(certificates):
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.csv_json: "):
         evidence_to_json(made(certificates=certificates))
 
 
 def test_what_is_not_a_report_has_no_json():
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.csv_report: "):
         evidence_to_json(Evidence(Tee.CSV, b"junk"))
 
 
@@ -154,7 +154,7 @@ def test_every_member_is_needed_and_typed(value):
 
 @pytest.mark.parametrize("log", ["QQ", "QR==", "QQ==\n", "*", 5, ["QQ=="]])
 def test_an_event_log_is_canonical_base64(log):
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.base64: "):
         evidence_from_json(VALUE | {"cc_eventlog": log})
 
 
@@ -182,7 +182,7 @@ def test_any_member_may_be_anything(path, wrong):
 
 def test_a_structure_says_every_byte():
     pek = HYGON.certificate("pek")
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.csv_json: "):
         structure(pek + b"\x00", CERTIFICATE)
     with pytest.raises(MalformedEvidence):
         structure(pek[:-1], CERTIFICATE)

@@ -124,7 +124,7 @@ def test_padding_is_zero(position):
     data = bytearray(REPORTS["v1"].ljust(BUFFER_SIZE, b"\x00"))
     data[position] = 1
     for buffer in (bytes(data), wrapped(bytes(16), 0, bytes(data))):
-        with pytest.raises(MalformedEvidence):
+        with pytest.raises(MalformedEvidence, match=r"^format\.csv_report: "):
             CsvReport.from_bytes(buffer)
 
 
@@ -132,7 +132,7 @@ def test_padding_is_zero(position):
                                               (MAGIC, 0x80000001), (MAGIC[:15] + b"\x01", 1),
                                               (b"attestation_ext\0", 1)])
 def test_other_magic_and_flags_name_no_version(magic, flags):
-    with pytest.raises(UnsupportedEvidence):
+    with pytest.raises(UnsupportedEvidence, match=r"^csv_report\.version: "):
         CsvReport.from_bytes(wrapped(magic, flags, REPORTS["v2"][20:]))
 
 
@@ -142,7 +142,7 @@ def test_a_report_has_exactly_its_size(data):
         if size != SIZE and size != BUFFER_SIZE:
             with pytest.raises(MalformedEvidence):
                 CsvReport.from_bytes(data[:size])
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.csv_report: "):
         CsvReport.from_bytes(data + b"\x00")
 
 

@@ -70,7 +70,7 @@ def test_a_boolean_is_all_ones_or_all_zeros(byte):
 
 @pytest.mark.parametrize("content", [b"", b"\x00\x00", b"\xff\xff"])
 def test_a_boolean_has_one_byte(content):
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.thing: "):
         der.boolean(content, "thing")
 
 

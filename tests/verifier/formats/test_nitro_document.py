@@ -107,7 +107,7 @@ def test_only_the_document_itself_may_be_of_indefinite_length():
 def test_every_truncation_is_refused(indefinite):
     data = replace(BODY, indefinite=indefinite).to_bytes()
     for size in range(len(data)):
-        with pytest.raises(MalformedEvidence):
+        with pytest.raises(MalformedEvidence, match=r"^format\.nitro_document: "):
             NitroDocument.from_bytes(data[:size])
     with pytest.raises(MalformedEvidence, match="unexpected bytes at the end"):
         NitroDocument.from_bytes(data + b"\x00")
@@ -163,7 +163,7 @@ def test_evidence_is_the_same_raw_and_as_json(told):
     {"document": "QQ==\n"}, {"document": "Q-_="}, {"document": "QQ==", "nonce": ""}, {"Document": "QQ=="}, {1: 2},
 ])
 def test_other_json_is_refused(value):
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^(evidence\.json|format\.base64): "):
         evidence_from_json(value)
 
 

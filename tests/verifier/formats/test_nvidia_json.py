@@ -57,7 +57,7 @@ def test_a_sender_may_say_nothing_of_its_devices(change):
     listed(TOLD | {"arch": ""}), listed(TOLD | {"uuid": "x" * 200}), listed(TOLD | {"uuid": ["x"]}),
 ])
 def test_another_form_is_malformed(value):
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^(evidence\.nvidia|format\.base64): "):
         evidence_from_json(value)
 
 
@@ -65,7 +65,7 @@ def test_another_form_is_malformed(value):
                                   b'{"device_evidence_list": [], "device_evidence_list": []}', b"[" * 100,
                                   b"[[[]]]", b'[["JWT"], {}]', b'[["JWT", 5], {}]', b'[["JWT", "x"], {}]'])
 def test_another_text_is_malformed(text):
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^(evidence\.nvidia|format\.json): "):
         read(text)
 
 
@@ -85,7 +85,7 @@ def test_answers_of_a_service_are_told_apart(algorithm):
 
 @pytest.mark.parametrize("jwt", ["a.b.c", "...", "e30.e30.e30", token(5), token("x" * 200)])
 def test_a_token_without_an_algorithm_is_malformed(jwt):
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^(evidence\.nvidia|format\.base64): "):
         read(json.dumps({"eat": jwt}).encode())
 
 

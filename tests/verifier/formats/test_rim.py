@@ -114,7 +114,7 @@ def test_too_many_alternatives_are_malformed():
 
 def test_a_manifest_that_is_cut_anywhere_is_malformed():
     for size in range(0, DOCUMENT.rindex(b">"), 29):
-        with pytest.raises(MalformedEvidence):
+        with pytest.raises(MalformedEvidence, match=r"^format\.xml: "):
             SignedRim.from_bytes(DOCUMENT[:size])
 
 

@@ -277,7 +277,7 @@ def test_a_report_with_reserved_bytes_set_is_not_turned_into_a_structure_that_la
 
 def test_reserved_tcb_bytes_are_not_lost_either(snp_case):
     tcb = TcbVersion(None, 4, 0, 24, 219, reserved=b"\x00\x00\x00\x01").to_bytes()
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.snp_json: "):
         evidence_to_json(Evidence(Tee.SNP, snp_case(launch_tcb=tcb).body.to_bytes()))
 
 
@@ -287,7 +287,7 @@ def test_reserved_tcb_bytes_are_not_lost_either(snp_case):
 ])
 def test_a_certificate_that_is_none_is_not_sent(snp_case, certificate):
     case = snp_case()
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.certificate: "):
         evidence_to_json(Evidence(Tee.SNP, case.maker.report(case.body), (certificate,)))
 
 

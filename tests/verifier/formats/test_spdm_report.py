@@ -51,14 +51,14 @@ def test_nothing_may_follow_the_signature(corpus, case, tail):
 
 def test_a_report_that_is_cut_anywhere_is_malformed(report):
     for size in range(len(report)):
-        with pytest.raises(EvidenceError):
+        with pytest.raises(EvidenceError, match=r"^format\.spdm_report: "):
             SpdmReport.from_bytes(report[:size])
 
 
 @pytest.mark.parametrize(("at", "new"), [(0, b"\x10"), (0, b"\x12"), (1, b"\xe1"), (1, b"\x60"), (RESPONSE, b"\x12"),
                                          (RESPONSE + 1, b"\x61"), (RESPONSE + 1, b"\x7f")])
 def test_another_version_or_message_is_not_supported(report, at, new):
-    with pytest.raises(UnsupportedEvidence):
+    with pytest.raises(UnsupportedEvidence, match=r"^spdm_report\.message: "):
         SpdmReport.from_bytes(patched(report, at, new))
 
 
@@ -80,7 +80,7 @@ def test_a_piece_of_opaque_data_that_is_longer_than_all_of_it_is_malformed():
     data = case.maker.report(case.report_body)
     opaque = len(data) - 96 - sum(4 + len(piece.data) for piece in case.report_body.opaque)
     for size in (b"\xff\xff", b"\x09\x00"):
-        with pytest.raises(MalformedEvidence):
+        with pytest.raises(MalformedEvidence, match=r"^format\.spdm_report: "):
             SpdmReport.from_bytes(patched(data, opaque + 2, size))
     for size in (b"\x00\x00", b"\xff\xff"):
         with pytest.raises(MalformedEvidence):

@@ -122,7 +122,7 @@ def test_the_other_types_are_told_apart():
     ("0015000b", UnsupportedEvidence), ("0010000b", UnsupportedEvidence), ("00180000", UnsupportedEvidence),
     ("0018000b00000000", MalformedEvidence), ("0014000b0000", MalformedEvidence)])
 def test_unknown_schemes_hashes_and_empty_signatures_are_refused(head, error):
-    with pytest.raises(error):
+    with pytest.raises(error, match=r"^(format\.tpmt_signature|tpm\.hash|tpm\.signature\.scheme): "):
         TpmSignature.from_bytes(bytes.fromhex(head))
     with pytest.raises(MalformedEvidence):
         TpmSignature.from_bytes(bytes.fromhex("0014000b") + (513).to_bytes(2, "big") + bytes(513))
@@ -151,14 +151,14 @@ def test_an_rsa_modulus_has_exactly_the_bits_it_claims():
     zeros = replace(area, unique=replace(area.unique, modulus=b"\x00" + area.unique.modulus[1:]))
     fewer = replace(area, unique=replace(area.unique, bits=2040))
     for wrong in (short, zeros, fewer):
-        with pytest.raises(MalformedEvidence):
+        with pytest.raises(MalformedEvidence, match=r"^format\.tpmt_public: "):
             TpmPublic.from_bytes(wrong.to_bytes())
 
 
 def test_numbers_that_are_no_key_are_refused():
     area = TPM.ak_public
     off_curve = replace(area, unique=replace(area.unique, y=bytes(32)))
-    with pytest.raises(MalformedEvidence):
+    with pytest.raises(MalformedEvidence, match=r"^format\.tpmt_public: "):
         TpmPublic.from_bytes(off_curve.to_bytes()).public_key()
     with pytest.raises(MalformedEvidence):
         TpmPublic.from_bytes(replace(area, unique=replace(area.unique, x=bytes(33))).to_bytes())
@@ -218,7 +218,7 @@ def test_a_key_file_may_be_pem_der_or_a_public_area():
     ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)],
     ids=["nothing", "digit", "cut PEM", "cut area", "zeros", "Ed25519"])
 def test_other_files_are_no_keys(data):
-    with pytest.raises(EvidenceError):
+    with pytest.raises(EvidenceError, match=r"^(format\.tpm2b_public|format\.tpm_key): "):
         read_key_file(data)
 
 

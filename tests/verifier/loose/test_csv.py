@@ -68,5 +68,5 @@ def test_a_folder_of_something_else_is_left_to_others(found):
     {"report.cert": REPORT, "pek.cert": HYGON.certificate("cek")}, {"evidence.json": JSON, "pek.cert": b"junk"},
 ])
 def test_a_file_of_its_name_with_other_contents_is_an_error(found):
-    with pytest.raises(EvidenceError):
+    with pytest.raises(EvidenceError, match=r"^(format\.csv_folder|format\.csv_json|format\.csv_report): "):
         assemble(found)

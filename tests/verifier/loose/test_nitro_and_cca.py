@@ -42,7 +42,7 @@ def test_several_documents_are_no_answer(tmp_path):
 ])
 def test_a_file_of_the_right_name_with_other_contents_is_an_error(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(EvidenceError):
+    with pytest.raises(EvidenceError, match=r"^(format\.cca_token|format\.nitro_document): "):
         read(tmp_path)
 
 

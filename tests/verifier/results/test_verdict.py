@@ -80,7 +80,7 @@ def test_claims_exist_exactly_where_the_evidence_is_authentic(members):
                                     {"checks": ()}, {"checks": (HELD, BROKEN)}])
 def test_an_accepted_verdict_cannot_be_turned_into_another(change):
     verdict = accept(CLAIMS, (HELD,), (HELD,))
-    with pytest.raises(SetupError):
+    with pytest.raises(SetupError, match=r"^verdict\.accept: "):
         replace(verdict, **change)
     with pytest.raises(FrozenInstanceError):
         verdict.accepted = False

@@ -42,7 +42,7 @@ def test_a_seed_determines_everything():
 
 def test_it_is_of_azures_two_kinds_only():
     for tee in (Tee.SNP, Tee.TDX, Tee.TPM):
-        with pytest.raises(SetupError):
+        with pytest.raises(SetupError, match=r"^software_tee\.tee: "):
             SmallAzure.create(tee, at=AT, amd=AMD, intel=INTEL)
 
 

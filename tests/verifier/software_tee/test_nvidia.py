@@ -43,7 +43,7 @@ def test_a_seed_determines_every_byte(kind):
 def test_a_device_binds_a_nonce_and_nothing_else():
     maker = case_of().maker
     for report_data, init_data in ((bytes(31), b""), (bytes(64), b""), (b"", b""), (NONCE, b"x")):
-        with pytest.raises(SetupError):
+        with pytest.raises(SetupError, match=r"^software_tee\.report_data: "):
             maker.evidence(report_data, init_data)
 
 

@@ -44,7 +44,7 @@ def test_each_case_gives_the_verdict_of_the_index(corpus, case):
     if expected:
         assert verdict.flags == FLAGS[case["case"]]
         assert verdict.accepted is (not verdict.flags)
-        assert verdict.claims.software is False
+        assert verdict.claims.software is ("AK_UNPROVEN" in verdict.flags), "it may be anybody's key"
         allowed = judge(corpus.folder(case), expectations=Expectations(allowed_flags=verdict.flags))
         assert allowed.accepted is True
     else:
