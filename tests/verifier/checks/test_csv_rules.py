@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 import verifier
+from tests.verifier.rules import assert_prepared_trust_never_changes_an_answer
+from verifier.checks.prepared import Prepared
 from verifier.endorsements.collateral import Collateral, HygonCollateral
 from verifier.endorsements.roots import Roots
 from verifier.evidence import Binding, Evidence, Tee
@@ -64,9 +66,9 @@ class Case:
             self.supplied)
         return Collateral(hygon=HygonCollateral(supplied))
 
-    def verdict(self) -> Verdict:
+    def verdict(self, prepared: Prepared | None = None) -> Verdict:
         return verify(Evidence(Tee.CSV, self.report, self.certificates), collateral=self.collateral, roots=self.roots,
-                      at=AT, binding=Binding.insecure_unbound())
+                      at=AT, binding=Binding.insecure_unbound(), prepared=prepared)
 
 
 def case_of(kind: str) -> Case:
@@ -268,6 +270,14 @@ def test_evidence_with_nothing_wrong_is_accepted(kind):
     verdict = case_of(kind).verdict()
     assert (verdict.authentic, verdict.accepted, verdict.error) == (True, True, None)
     assert verdict.claims.software is True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_prepared_trust_never_changes_an_answer(kind):
+    good = case_of(kind)
+    assert_prepared_trust_never_changes_an_answer(
+        good, ((param.id, RULES[param.values[0]][1][param.values[2]](good)) for param in BROKEN
+               if param.values[1] == kind))
 
 
 @pytest.mark.parametrize(("rule", "kind", "index"), BROKEN)

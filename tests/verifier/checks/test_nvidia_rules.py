@@ -8,18 +8,15 @@ in the source, so that none can be added without an entry here.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import verifier
 from tests.verifier.nvidia_cases import AT, KINDS, NvidiaCase, case_of, without_opaque
-from verifier.checks.prepared import Prepared
+from tests.verifier.rules import assert_prepared_trust_never_changes_an_answer, rules_in_source, without_a_case
 from verifier.errors import CheckFailed
 from verifier.formats.nvidia_json import DeviceEvidence
 from verifier.formats.spdm_report import OpaqueField, OpaqueType
@@ -381,35 +378,19 @@ def test_every_rule_that_accepted_evidence_kept_is_in_the_tables():
     assert found <= covered()
 
 
-def rules_in_source() -> set[str]:
-    """Patterns of the rule names that the recipe's modules write down: formatted parts match anything."""
-    home = Path(verifier.__file__).parent
-    found = set()
-    for name in ("checks/nvidia.py", "endorsements/nvidia.py", "endorsements/nvidia_rim.py", "endorsements/ocsp.py",
-                 "tees/nvidia.py"):
-        for node in ast.walk(ast.parse((home / name).read_text())):
-            noting = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in (
-                "equal", "require", "passed", "fail")
-            if noting and isinstance(node.args[0], ast.Constant | ast.JoinedStr):
-                found.add(pattern(node.args[0]))
-    return found
-
-
-def pattern(node: ast.Constant | ast.JoinedStr) -> str:
-    if isinstance(node, ast.Constant):
-        return re.escape(node.value)
-    return "".join(re.escape(part.value) if isinstance(part, ast.Constant) else r"[a-z0-9_.]+" for part in node.values)
+SOURCES = ("checks/nvidia.py", "endorsements/nvidia.py", "endorsements/nvidia_rim.py", "endorsements/ocsp.py",
+           "tees/nvidia.py")
 
 
 def test_every_rule_in_the_source_is_in_the_tables():
-    patterns = rules_in_source()
+    patterns = rules_in_source(*SOURCES)
     assert len(patterns) >= 30
     known = covered() | {"measurement.0"}  # its other side is a flag; see tests/verifier/tees/test_nvidia.py
-    assert [p for p in patterns if not any(re.fullmatch(p, rule) for rule in known)] == []
+    assert without_a_case(patterns, known) == []
 
 
 def test_what_is_out_of_reach_or_a_note_is_really_noted_or_written():
-    written, found = rules_in_source(), noted()
+    written, found = rules_in_source(*SOURCES), noted()
     assert [rule for rule in (*OUT_OF_REACH, *NOTES)
             if rule not in found and not any(re.fullmatch(p, rule) for p in written)] == []
 
@@ -417,17 +398,9 @@ def test_what_is_out_of_reach_or_a_note_is_really_noted_or_written():
 @pytest.mark.parametrize("step", [40, pytest.param(1, marks=pytest.mark.slow)])
 def test_prepared_trust_never_changes_an_answer(step):
     """Broken cases again with a store that has seen good evidence and all the broken cases before them."""
-    prepared = Prepared()
-    good = case_of().answered()
-    assert good.verdict(prepared).accepted
     broken = [param.values for param in params(DEVICE + MANIFEST) if param.values[1] == "hopper"]
-    for rule, _, make in broken[::step]:
-        case = make(case_of())
-        cold, warm = case.verdict(), case.verdict(prepared)
-        assert (warm.authentic, warm.checks, warm.flags, warm.valid_until) == (
-            cold.authentic, cold.checks, cold.flags, cold.valid_until), rule
-        assert case.verdict(prepared).checks == cold.checks
-    assert good.verdict(prepared).checks == good.verdict().checks
+    assert_prepared_trust_never_changes_an_answer(
+        case_of().answered(), ((rule, make(case_of())) for rule, _, make in broken[::step]))
 
 
 def test_a_device_may_tell_no_architecture():

@@ -6,17 +6,14 @@ small TPM or its CA. Rules are found in the source, so that none can be added wi
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-import verifier
+from tests.verifier.rules import assert_prepared_trust_never_changes_an_answer, rules_in_source, without_a_case
 from tests.verifier.tpm_cases import AT, KEYS, NONCE, OTHER, TPM, TpmCase, attest, signer, somebody
 from verifier.checks.prepared import Prepared
 from verifier.endorsements.collateral import TpmCollateral
@@ -286,41 +283,15 @@ def test_every_broken_rule_is_also_kept_by_good_evidence():
     assert set(TABLE) - noted == only_when_broken
 
 
-def rules_in_source() -> set[str]:
-    root = Path(verifier.__file__).parent
-    found = set()
-    for path in ("checks/tpm_ak.py", "checks/tpm_quote.py", "endorsements/tpm_ak.py", "tees/tpm.py"):
-        for node in ast.walk(ast.parse((root / path).read_text())):
-            noting = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in (
-                "equal", "require", "passed", "fail") and getattr(node.func.value, "id", "") == "trail"
-            if noting and isinstance(node.args[0], ast.Constant | ast.JoinedStr):
-                found.add(pattern(node.args[0]))
-    return found
-
-
-def pattern(node: ast.Constant | ast.JoinedStr) -> str:
-    if isinstance(node, ast.Constant):
-        return re.escape(str(node.value))
-    return "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else r"[a-z_.]+"
-                   for part in node.values)
-
-
 def test_every_rule_in_the_source_has_a_case():
-    patterns = rules_in_source()
+    patterns = rules_in_source("checks/tpm_ak.py", "checks/tpm_quote.py", "endorsements/tpm_ak.py", "tees/tpm.py")
     assert len(patterns) >= 25
-    assert [one for one in patterns if not any(re.fullmatch(one, rule) for rule in set(TABLE) | OUT_OF_REACH)] == []
+    assert without_a_case(patterns, set(TABLE) | OUT_OF_REACH) == []
 
 
 def test_prepared_trust_never_changes_an_answer():
-    prepared = Prepared()
-    assert GOOD.verdict(prepared).authentic is True
-    for param in BROKEN:
-        _, make = param.values
-        case = make(GOOD)
-        cold, warm = case.verdict(), case.verdict(prepared)
-        assert (warm.error.id, warm.checks) == (cold.error.id, cold.checks)
-    again = GOOD.verdict(prepared)
-    assert (again.authentic, again.checks) == (True, GOOD.verdict().checks)
+    assert_prepared_trust_never_changes_an_answer(
+        GOOD, ((param.id or "", param.values[1](GOOD)) for param in BROKEN))
 
 
 def test_warm_trust_ends_with_its_window():

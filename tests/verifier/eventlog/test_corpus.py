@@ -139,7 +139,7 @@ def tpm2_eventlog(path: Path) -> dict[str, dict[int, bytes]]:
     return banks
 
 
-@pytest.mark.skipif(TPM2_EVENTLOG is None, reason="needs the Debian package tpm2-tools")
+@pytest.mark.skipif(TPM2_EVENTLOG is None, reason="tpm2-tools missing: apt-get install tpm2-tools")
 @pytest.mark.corpus("eventlog", "tpm2", "tdx")
 def test_tpm2_tools_replays_the_same(corpus, case, tmp_path):
     """Version 5.4 knows no padding, no header that names a register, no SM3, no td-shim; and it extends PCR 0 with

@@ -10,7 +10,7 @@ from tests.verifier.nvidia_cases import case_of
 from verifier.errors import MalformedEvidence
 from verifier.formats.xml_subset import MAX_ATTRIBUTES, MAX_DEPTH, MAX_DOCUMENT_BYTES, MAX_NODES, Name, parse
 
-etree = pytest.importorskip("lxml.etree", reason="lxml is the second opinion on canonical XML")
+etree = pytest.importorskip("lxml.etree", reason="lxml missing: pip install lxml")
 
 
 def libxml(data: bytes) -> bytes:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-import verifier
 from tests.verifier.cose_cases import ARM, AT, CHALLENGE, NONCE, OTHER_ARM, RPV, CcaCase, Es512Signer, roots_of
+from tests.verifier.rules import assert_prepared_trust_never_changes_an_answer, rules_in_source, without_a_case
 from verifier.appraisal.expectations import Expectations
 from verifier.checks.prepared import Prepared
 from verifier.endorsements.roots import Roots
@@ -150,39 +148,17 @@ def pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def rules_in_source() -> set[str]:
-    """Patterns of the rule names that the recipe's modules write down: formatted parts match anything."""
-    home, found = Path(verifier.__file__).parent, set()
-    for name in ("tees/cca.py", "endorsements/arm.py", "checks/cose_signature.py"):
-        for node in ast.walk(ast.parse((home / name).read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in (
-                    "equal", "require", "passed", "fail") and isinstance(node.args[0], ast.Constant | ast.JoinedStr):
-                parts = [node.args[0]] if isinstance(node.args[0], ast.Constant) else node.args[0].values
-                found.add("".join(re.escape(part.value) if isinstance(part, ast.Constant) else r"[a-z_.]+"
-                                  for part in parts))
-    return found
-
-
 def test_every_rule_in_source_and_trail_has_a_case():
-    patterns = rules_in_source()
+    patterns = rules_in_source("tees/cca.py", "endorsements/arm.py", "checks/cose_signature.py")
     assert len(patterns) >= 7
-    assert [p for p in patterns if not any(re.fullmatch(p, rule) for rule in RULES)] == []
+    assert without_a_case(patterns, RULES) == []
     noted = {check.id.partition(".")[2] for check in CcaCase().verdict().checks}
     assert noted - {"accept.status", "accept.flags"} == set(RULES) - {"size"}
 
 
 def test_prepared_trust_never_changes_an_answer():
-    """Every broken case again, with a store that has seen good evidence and all the broken cases before it."""
-    prepared = Prepared()
-    assert CcaCase().verdict(prepared).accepted
-    for param in BROKEN:
-        rule, make = param.values
-        case = make(CcaCase())
-        cold, warm = case.verdict(), case.verdict(prepared)
-        assert (warm.error.id, warm.checks) == (cold.error.id, cold.checks), rule
-    again = CcaCase().verdict(prepared)
-    assert again.accepted
-    assert again.checks == CcaCase().verdict().checks
+    assert_prepared_trust_never_changes_an_answer(
+        CcaCase(), ((param.values[0], param.values[1](CcaCase())) for param in BROKEN))
 
 
 # -- prepared trust --------------------------------------------------------------------------------------------------

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import verifier
 from tests.verifier.cose_cases import AT, AWS, NONCE, OTHER_AWS, Es512Signer, NitroCase
+from tests.verifier.rules import assert_prepared_trust_never_changes_an_answer, rules_in_source, without_a_case
 from verifier.appraisal.expectations import Expectations
 from verifier.checks.prepared import Prepared
 from verifier.endorsements.roots import Roots
@@ -159,41 +157,20 @@ def test_a_document_that_keeps_every_rule_is_accepted(indefinite, tagged):
     assert verdict.claims.software is True
 
 
-def rules_in_source() -> set[str]:
-    """Patterns of the rule names that the recipe's modules write down: formatted parts match anything."""
-    home, found = Path(verifier.__file__).parent, set()
-    for name in ("tees/nitro.py", "endorsements/aws.py", "endorsements/chain.py", "checks/cose_signature.py"):
-        for node in ast.walk(ast.parse((home / name).read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in (
-                    "equal", "require", "passed", "fail") and isinstance(node.args[0], ast.Constant | ast.JoinedStr):
-                parts = [node.args[0]] if isinstance(node.args[0], ast.Constant) else node.args[0].values
-                found.add("".join(re.escape(part.value) if isinstance(part, ast.Constant) else r"[a-z_.]+"
-                                  for part in parts))
-    return found
-
-
 def test_every_rule_in_source_and_trail_has_a_case():
-    known, patterns = set(RULES) | set(OUT_OF_REACH), rules_in_source()
+    known = set(RULES) | set(OUT_OF_REACH)
+    patterns = rules_in_source("tees/nitro.py", "endorsements/aws.py", "endorsements/chain.py",
+                               "checks/cose_signature.py")
     assert len(patterns) >= 20
-    assert [p for p in patterns if not any(re.fullmatch(p, rule) for rule in known)] == []
+    assert without_a_case(patterns, known) == []
     noted = {check.id.partition(".")[2] for check in NitroCase().verdict().checks}
     assert noted - {"accept.status", "accept.flags"} <= known
     assert set(OUT_OF_REACH) <= noted
 
 
 def test_prepared_trust_never_changes_an_answer():
-    """Every broken case again, with a store that has seen good evidence and all the broken cases before it."""
-    prepared = Prepared()
-    assert NitroCase().verdict(prepared).accepted
-    for param in BROKEN:
-        rule, make = param.values
-        case = make(NitroCase())
-        cold = case.verdict()
-        warm = case.verdict(prepared)
-        assert (warm.error.id, warm.checks) == (cold.error.id, cold.checks), rule
-    again = NitroCase().verdict(prepared)
-    assert again.accepted
-    assert again.checks == NitroCase().verdict().checks
+    assert_prepared_trust_never_changes_an_answer(
+        NitroCase(), ((param.values[0], param.values[1](NitroCase())) for param in BROKEN))
 
 
 # -- prepared trust --------------------------------------------------------------------------------------------------

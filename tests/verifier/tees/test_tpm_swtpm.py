@@ -33,7 +33,8 @@ from verifier.software_tee.tpm_keys import TpmKey
 from verifier.verify import verify
 
 COMMANDS = ("swtpm", "tpm2_quote", "tpm2_checkquote", "tpm2_createek", "tpm2_certifycreation")
-pytestmark = pytest.mark.skipif(not all(map(shutil.which, COMMANDS)), reason="needs swtpm and tpm2-tools (Debian)")
+pytestmark = pytest.mark.skipif(not all(map(shutil.which, COMMANDS)),
+                                reason="swtpm or tpm2-tools missing: apt-get install swtpm tpm2-tools")
 
 NONCE = bytes(range(20, 52))
 SELECTIONS = ("sha256:0,8", "sha256:all", "sha1:1+sha256:0,8,23", "sha384:0,1,2,3", "sha512:7")
