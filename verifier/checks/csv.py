@@ -71,14 +71,12 @@ def endorse(trail: Trail, pek: HygonKey, certificates: Sequence[bytes], collater
     supplied = collateral or HygonCollateral()
     name = (trail.prefix, pek.certificate.to_bytes(), roots.digest, supplied.digest,
             HygonCollateral(tuple(certificates)).digest)
-    found = prepared.find(Endorsed, name, at)
-    if found is not None:
-        trail.extend(found.checks)
-        return found
-    branch = trail.branch()
-    readable = read_supplied(branch, certificates, supplied.certificates)
-    chain = verify_chain(branch, pek, readable, roots)
-    return prepared.keep(name, Endorsed(branch.own_checks, chain))
+
+    def judge(own: Trail) -> Endorsed:
+        readable = read_supplied(own, certificates, supplied.certificates)
+        chain = verify_chain(own, pek, readable, roots)
+        return Endorsed(own.own_checks, chain)
+    return prepared.establish(trail, Endorsed, name, at, judge)
 
 
 def _zero(trail: Trail, rule: str, value: bytes) -> None:

@@ -173,18 +173,16 @@ def _judged_chain(trail: Trail, pem: bytes, roots: Roots, at: int, prepared: Pre
     """Step 2. An unreadable chain is the quote's fault where the quote brought it, else the collateral's."""
     digest = hashlib.sha256(pem).digest()
     key = (trail.prefix, digest, roots.digest)
-    judged = prepared.find(JudgedChain, key, at)
-    if judged is not None:
-        trail.extend(judged.checks)
-        return judged
-    own = trail.branch()
-    try:
-        chain = intel.verify_pck_chain(own, pem, roots, at)
-    except MalformedCollateral as error:
-        if from_quote:
-            raise MalformedEvidence(error.id, error.detail, expected=error.expected, got=error.got) from None
-        raise
-    return prepared.keep(key, JudgedChain(own.own_checks, chain.window, chain, digest))
+
+    def judge(own: Trail) -> JudgedChain:
+        try:
+            chain = intel.verify_pck_chain(own, pem, roots, at)
+        except MalformedCollateral as error:
+            if from_quote:
+                raise MalformedEvidence(error.id, error.detail, expected=error.expected, got=error.got) from None
+            raise
+        return JudgedChain(own.own_checks, chain.window, chain, digest)
+    return prepared.establish(trail, JudgedChain, key, at, judge)
 
 
 def _judged_key(trail: Trail, quote: Quote, chain: JudgedChain, at: int, prepared: Prepared) -> JudgedKey:
@@ -193,16 +191,14 @@ def _judged_key(trail: Trail, quote: Quote, chain: JudgedChain, at: int, prepare
     digest = hashlib.sha256(certification.qe_report + certification.qe_report_signature + quote.attestation_key
                             + certification.qe_auth_data).digest()
     key = (trail.prefix, chain.digest, digest)
-    judged = prepared.find(JudgedKey, key, at)
-    if judged is None:
-        own = trail.branch()
+
+    def judge(own: Trail) -> JudgedKey:
         check_raw_signature(own, "qe_report.signature", chain.chain.key, certification.qe_report_signature,
                             certification.qe_report)
         attestation_key = _check_binding(own, quote)
         report = EnclaveReport.from_bytes(certification.qe_report)
-        return prepared.keep(key, JudgedKey(own.own_checks, chain.window, attestation_key, report))
-    trail.extend(judged.checks)
-    return judged
+        return JudgedKey(own.own_checks, chain.window, attestation_key, report)
+    return prepared.establish(trail, JudgedKey, key, at, judge)
 
 
 def _check_binding(trail: Trail, quote: Quote) -> ec.EllipticCurvePublicKey:
@@ -221,11 +217,8 @@ def _check_binding(trail: Trail, quote: Quote) -> ec.EllipticCurvePublicKey:
 def _judged_documents(trail: Trail, tee: Tee, collateral: IntelCollateral, roots: Roots, at: int,
                       prepared: Prepared) -> JudgedDocuments:
     key = (trail.prefix, collateral.digest, roots.digest)
-    judged = prepared.find(JudgedDocuments, key, at)
-    if judged is None:
-        return prepared.keep(key, _verify_documents(trail.branch(), tee, collateral, roots, at))
-    trail.extend(judged.checks)
-    return judged
+    return prepared.establish(trail, JudgedDocuments, key, at,
+                              lambda own: _verify_documents(own, tee, collateral, roots, at))
 
 
 def _verify_documents(trail: Trail, tee: Tee, collateral: IntelCollateral, roots: Roots, at: int) -> JudgedDocuments:
@@ -264,12 +257,8 @@ def _judged_platform(trail: Trail, quote: Quote, chain: JudgedChain, key: Judged
     tcb, enclave = TeeTcb.of(quote), key.qe_report
     name = (trail.prefix, collateral.digest, roots.digest, chain.digest, tcb, enclave.misc_select, enclave.attributes,
             enclave.mr_signer, enclave.isv_prod_id, enclave.isv_svn)
-    judged = prepared.find(JudgedPlatform, name, at)
-    if judged is None:
-        return prepared.keep(name, _verify_platform(trail.branch(), tcb, chain.chain, enclave, documents, collateral,
-                                                    at, prepared))
-    trail.extend(judged.checks)
-    return judged
+    return prepared.establish(trail, JudgedPlatform, name, at, lambda own: _verify_platform(
+        own, tcb, chain.chain, enclave, documents, collateral, at, prepared))
 
 
 def _verify_platform(trail: Trail, tcb: TeeTcb, chain: PckChain, enclave: EnclaveReport, documents: JudgedDocuments,
@@ -297,10 +286,8 @@ def _judged_pck_crl(trail: Trail, chain: PckChain, collateral: IntelCollateral, 
     data = needed(collateral.pck_crl, "pck_crl")
     key = (trail.prefix, chain.intermediate.fingerprint(SHA256()), chain.anchor.sha256_certificate,
            hashlib.sha256(data).digest())
-    judged = prepared.find(JudgedPckCrl, key, at)
-    if judged is None:
-        own = trail.branch()
+
+    def judge(own: Trail) -> JudgedPckCrl:
         crl = intel.verify_pck_crl(own, data, chain, at)
-        return prepared.keep(key, JudgedPckCrl(own.own_checks, crl.window, crl)).crl
-    trail.extend(judged.checks)
-    return judged.crl
+        return JudgedPckCrl(own.own_checks, crl.window, crl)
+    return prepared.establish(trail, JudgedPckCrl, key, at, judge).crl

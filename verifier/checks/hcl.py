@@ -132,14 +132,11 @@ def _certificate_chain(trail: Trail, key: rsa.RSAPublicKey, certificates: Sequen
     Its rules are noted under ``vtpm``, because the hardware report's chain has rules of the same names.
     """
     name = (trail.prefix, spki_digest(key), digest_of(certificates), supplied.digest, roots.digest)
-    judged = prepared.find(JudgedAk, name, at)
-    if judged is not None:
-        trail.extend(judged.checks)
-        return judged.chain
-    branch = trail.branch()
-    chain = _verify_certificate(branch, key, certificates, supplied, roots, at)
-    window = ALWAYS if chain is None else chain.window
-    return prepared.keep(name, JudgedAk(branch.own_checks, window, chain)).chain
+
+    def judge(own: Trail) -> JudgedAk:
+        chain = _verify_certificate(own, key, certificates, supplied, roots, at)
+        return JudgedAk(own.own_checks, ALWAYS if chain is None else chain.window, chain)
+    return prepared.establish(trail, JudgedAk, name, at, judge).chain
 
 
 def _verify_certificate(trail: Trail, key: rsa.RSAPublicKey, certificates: Sequence[bytes], supplied: TpmCollateral,

@@ -119,14 +119,12 @@ def endorse(trail: Trail, chain: bytes, supplied: Supplied, roots: Roots, at: in
             prepared: Prepared) -> EndorsedDevice:
     """Step 1. Raises `MalformedEvidence` for certificates or extensions that cannot be read."""
     name = (trail.prefix, hashlib.sha256(chain).digest(), supplied.digest, roots.digest)
-    found = prepared.find(EndorsedDevice, name, at)
-    if found is None:
-        branch = trail.branch()
-        verified = verify_device_chain(branch, chain, supplied.answers, roots, at)
-        device, firmware = identify(branch, verified), firmware_identity(branch, verified)
-        found = prepared.keep(name, EndorsedDevice(branch.own_checks, verified.window, verified, device, firmware))
-    else:
-        trail.extend(found.checks)
+
+    def judge(own: Trail) -> EndorsedDevice:
+        verified = verify_device_chain(own, chain, supplied.answers, roots, at)
+        device, firmware = identify(own, verified), firmware_identity(own, verified)
+        return EndorsedDevice(own.own_checks, verified.window, verified, device, firmware)
+    found = prepared.establish(trail, EndorsedDevice, name, at, judge)
     trail.require("endorsement.validity", found.window.contains(at), "all of the above must hold at the moment",
                   expected=list(found.window), got=at)
     return found

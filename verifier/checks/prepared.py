@@ -2,18 +2,19 @@
 
 A chain, a collateral set or an attestation key that has verified is kept under the digest of every byte it was
 established from, together with the window in which the same verification gives the same answer. Looking it up again is
-therefore the same function of the same inputs; nothing that has not verified is ever put in, and values are immutable.
+therefore the same function of the same inputs. What refuses evidence is never put in, and values are immutable.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
 from verifier.endorsements.window import Window
+from verifier.trail import Check, Trail
 
 DEFAULT_CAPACITY = 4096
 
@@ -31,7 +32,16 @@ class Kept(Protocol):
         """The span in which this holds."""
 
 
+class Established(Kept, Protocol):
+    """What was established by rules, and has their checks with it."""
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The checks that say so."""
+
+
 K = TypeVar("K", bound=Kept)
+E = TypeVar("E", bound=Established)
 
 
 class Prepared:
@@ -60,6 +70,15 @@ class Prepared:
                 while len(self._kept) > self._capacity:
                     self._kept.popitem(last=False)
         return value
+
+    def establish(self, trail: Trail, kind: type[E], key: Hashable, at: int, verify: Callable[[Trail], E]) -> E:
+        """What was kept for ``key``, its checks noted on ``trail`` again; else what ``verify`` makes of a branch of
+        ``trail``, which is kept. Its errors pass through, and then nothing is."""
+        found = self.find(kind, key, at)
+        if found is None:
+            return self.keep(key, verify(trail.branch()))
+        trail.extend(found.checks)
+        return found
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -90,11 +90,8 @@ def endorse(trail: Trail, report: SnpReport, certificates: Sequence[bytes], coll
     supplied = collateral or AmdCollateral()
     name = (trail.prefix, report.signature_algo, report.signing_key, report.cpuid, report.reported_tcb, report.chip_id,
             roots.digest, supplied.digest, digest_of(certificates))
-    found = prepared.find(Endorsed, name, at)
-    if found is None:
-        found = prepared.keep(name, _endorse(trail.branch(), report, certificates, supplied, roots, at))
-    else:
-        trail.extend(found.checks)
+    found = prepared.establish(trail, Endorsed, name, at,
+                               lambda own: _endorse(own, report, certificates, supplied, roots, at))
     trail.require("endorsement.validity", found.window.contains(at), "all of the above must hold at the moment",
                   expected=list(found.window), got=at)
     return found

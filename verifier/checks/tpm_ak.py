@@ -61,11 +61,8 @@ def endorse(trail: Trail, key: PublicKey, certificates: Sequence[bytes], collate
     """
     supplied = collateral or TpmCollateral()
     name = (trail.prefix, spki_digest(key), roots.digest, supplied.digest, TpmCollateral(tuple(certificates)).digest)
-    found = prepared.find(AkTrust, name, at)
-    if found is None:
-        found = prepared.keep(name, _endorse(trail.branch(), key, certificates, supplied, roots, at))
-    else:
-        trail.extend(found.checks)
+    found = prepared.establish(trail, AkTrust, name, at,
+                               lambda own: _endorse(own, key, certificates, supplied, roots, at))
     trail.require("endorsement.validity", found.window.contains(at), "all of the above must hold at the moment",
                   expected=list(found.window), got=at)
     return found

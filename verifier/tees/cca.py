@@ -31,6 +31,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from verifier.checks.cose_signature import check_signature
 from verifier.claims import Claims
 from verifier.endorsements.arm import Cpak, Trust, candidates
+from verifier.endorsements.collateral import ArmCollateral
+from verifier.endorsements.roots import Roots
 from verifier.endorsements.window import ALWAYS, Window
 from verifier.errors import CheckFailed, MissingCollateral
 from verifier.evidence import Evidence, Tee
@@ -90,19 +92,19 @@ def _platform(token: CcaToken, context: Context) -> _Platform:
     trail, arm = context.trail, context.collateral.arm
     name = (trail.prefix, hashlib.sha256(token.platform.to_bytes()).digest(), context.roots.digest,
             arm.digest if arm else None)
-    found = context.prepared.find(_Platform, name, context.at)
-    if found is not None:
-        trail.extend(found.checks)
-        return found
-    branch = trail.branch()
-    keys = candidates(token.platform_claims, context.roots, arm)
+    return context.prepared.establish(trail, _Platform, name, context.at,
+                                      lambda own: _verify_platform(own, token, context.roots, arm))
+
+
+def _verify_platform(trail: Trail, token: CcaToken, roots: Roots, supplied: ArmCollateral | None) -> _Platform:
+    keys = candidates(token.platform_claims, roots, supplied)
     if not keys:
         raise MissingCollateral("collateral.arm.cpak", "no key of this platform is provisioned, and none was supplied")
     cpak = _choose(keys, token.platform)
-    branch.require("platform.cpak", cpak.public_key is not None, "the key must be a point of its curve")
-    check_signature(branch, "platform.signature", token.platform, cpak.public_key)
-    _check_lifecycle(branch, token.platform_claims)
-    return context.prepared.keep(name, _Platform(branch.own_checks, ALWAYS, cpak))
+    trail.require("platform.cpak", cpak.public_key is not None, "the key must be a point of its curve")
+    check_signature(trail, "platform.signature", token.platform, cpak.public_key)
+    _check_lifecycle(trail, token.platform_claims)
+    return _Platform(trail.own_checks, ALWAYS, cpak)
 
 
 def _choose(keys: Sequence[Cpak], message: CoseSign1) -> Cpak:

@@ -99,29 +99,24 @@ class NitroRecipe:
 def _endorse(document: NitroDocument, context: Context) -> _Endorsed:
     trail, prepared = context.trail, context.prepared
     name = (trail.prefix, context.roots.digest, digest_of((*document.cabundle, document.certificate)))
-    found = prepared.find(_Endorsed, name, context.at)
-    if found is None:
-        branch = trail.branch()
-        above = _authorities(document, context)
-        leaf = aws.verify_leaf(trail, document.certificate, above.bundle, context.at)
-        found = prepared.keep(name, _Endorsed(branch.own_checks, above.window.meet(leaf.window), above.bundle, leaf))
-    else:
-        trail.extend(found.checks)
+
+    def judge(own: Trail) -> _Endorsed:
+        above = _authorities(own, document, context)
+        leaf = aws.verify_leaf(own, document.certificate, above.bundle, context.at)
+        return _Endorsed(own.own_checks, above.window.meet(leaf.window), above.bundle, leaf)
+    found = prepared.establish(trail, _Endorsed, name, context.at, judge)
     trail.require("endorsement.validity", found.window.contains(context.at), "all of the above must hold at the moment",
                   expected=list(found.window), got=context.at)
     return found
 
 
-def _authorities(document: NitroDocument, context: Context) -> _Authorities:
-    trail, prepared = context.trail, context.prepared
+def _authorities(trail: Trail, document: NitroDocument, context: Context) -> _Authorities:
     name = (trail.prefix, context.roots.digest, digest_of(document.cabundle))
-    found = prepared.find(_Authorities, name, context.at)
-    if found is None:
-        branch = trail.branch()
-        bundle = aws.verify_bundle(branch, document.cabundle, context.roots, context.at)
-        return prepared.keep(name, _Authorities(branch.own_checks, bundle.window, bundle))
-    trail.extend(found.checks)
-    return found
+
+    def judge(own: Trail) -> _Authorities:
+        bundle = aws.verify_bundle(own, document.cabundle, context.roots, context.at)
+        return _Authorities(own.own_checks, bundle.window, bundle)
+    return context.prepared.establish(trail, _Authorities, name, context.at, judge)
 
 
 def _check_document(trail: Trail, document: NitroDocument, leaf: Window) -> None:
