@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from verifier.appraisal.compare import appraise
-from verifier.appraisal.expectations import Expectations
+from verifier.appraisal.expectations import DEFAULT_EXPECTATIONS, Expectations
 from verifier.checks.prepared import Prepared
 from verifier.endorsements.collateral import Collateral
 from verifier.endorsements.roots import Roots
@@ -49,7 +49,7 @@ def verify(evidence: Evidence, *, collateral: Collateral, roots: Roots, at: int,
         except VerifierError:
             unverified = recipe.inspect(quote)
             raise
-        appraisal = appraise(claims, binding, expectations or Expectations())
+        appraisal = appraise(claims, binding, expectations or DEFAULT_EXPECTATIONS)
         return accept(claims, trail.checks, appraisal)
     except VerifierError as error:
         return of_error(evidence.tee.value, error, trail.checks, unverified)
@@ -74,7 +74,7 @@ class Verifier:
     def __init__(self, roots: Roots | None = None, expectations: Expectations | None = None, *,
                  collateral: Collateral | None = None, prepared: Prepared | None = None) -> None:
         self.roots = roots or Roots.makers()
-        self.expectations = expectations or Expectations()
+        self.expectations = expectations or DEFAULT_EXPECTATIONS
         self._collateral = collateral or Collateral.none()
         self._prepared = Prepared() if prepared is None else prepared
 

@@ -204,3 +204,7 @@ def _member(name: str, value: Any) -> Any:
     except (MalformedEvidence, TypeError, ValueError, KeyError) as error:
         raise SetupError(f"expect.{name}", f"{name} cannot be read as {kind}: {error}",
                          got=type(value).__name__) from None
+
+
+# What holds where nobody demands anything. Expectations are immutable: one is enough.
+DEFAULT_EXPECTATIONS = Expectations()
