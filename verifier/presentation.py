@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,10 @@ from verifier.endorsements.window import rfc3339
 from verifier.recording import Replay
 from verifier.results.verdict import Verdict, jsonable
 from verifier.trail import Check
+
+# Rules about moments, which are Unix seconds to everybody but people.
+_MOMENTS = re.compile(r"\.(validity|issue_date|next_update|timestamp)$")
+_SECONDS = re.compile(r"\b\d{9,12}\b")
 
 _MAX_WIDTH = 100
 _MAX_VALUE = 400
@@ -49,10 +54,17 @@ def _print_check(check: Check) -> None:
     mark = click.style("ok  ", fg="green") if check.ok else click.style("FAIL", fg="red")
     told = f"  {mark} {check.id}"
     if not check.ok and check.expected is not None:
-        told += f"\n         expected {_short(check.expected)}\n         got      {_short(check.got)}"
+        told += f"\n         expected {_side(check, check.expected)}\n         got      {_side(check, check.got)}"
     elif check.detail:
         told += f": {check.detail}"
     click.echo(told)
+
+
+def _side(check: Check, value: Any) -> str:
+    told = _short(value)
+    if _MOMENTS.search(check.id):
+        return _SECONDS.sub(lambda found: rfc3339(int(found[0])), told)
+    return told
 
 
 def print_fields(tee: str, fields: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from verifier import Binding, Tee
 from verifier.cli import main
+from verifier.endorsements.window import rfc3339
 from verifier.formats.coco_evidence import evidence_to_json
 from verifier.recording import save
 from verifier.software_tee.intel import collateral_json
@@ -63,6 +64,16 @@ def files(tmp_path, case) -> Callable[..., list[object]]:
         path = given.pop("path")
         return [path, *(word for name, value in given.items() if value is not None for word in (f"--{name}", value))]
     return arguments
+
+
+@pytest.mark.parametrize("years", [-30, 30])
+def test_people_are_told_dates_and_programs_seconds(files, case, years):
+    at = case.at + years * 365 * 86_400
+    result = run("verify", *files(at=at))
+    assert result.exit_code == 1
+    assert f"got      {rfc3339(at)}" in result.stdout
+    assert str(at) not in result.stdout
+    assert judged(*files(at=at))[1]["checks"][-1]["got"] == at
 
 
 def test_accepted_evidence(files, case):

@@ -47,8 +47,7 @@ from verifier.formats.snp_report import (
 from verifier.trail import Check, Trail
 
 _ECDSA = ec.ECDSA(hashes.SHA384())
-# The order of P-384 (SP 800-186, section 3.2.1.4).
-_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+_ORDER = ec.SECP384R1().group_order
 _SIGNIFICANT = 48
 
 _TCBS = ("current_tcb", "reported_tcb", "committed_tcb", "launch_tcb")

@@ -265,7 +265,7 @@ def _tell(standings: Sequence[Standing], at: int, as_json: bool) -> None:
     elif standings:
         print_standings(standings, at)
     else:
-        click.echo("nothing", err=True)
+        click.echo("no collateral at hand", err=True)
 
 
 def _end(standings: Sequence[Standing], troubles: Sequence[Trouble]) -> None:

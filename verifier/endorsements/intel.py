@@ -40,8 +40,7 @@ TCB_SIGNING = "Intel SGX TCB Signing"
 _PROFILE = (x509.AuthorityKeyIdentifier, x509.SubjectKeyIdentifier, x509.KeyUsage, x509.BasicConstraints)
 
 _ECDSA = ec.ECDSA(hashes.SHA256())
-# The order of P-256 (SP 800-186, section 3.2.1.3).
-_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_ORDER = ec.SECP256R1().group_order
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,8 +44,7 @@ from verifier.trail import Trail
 DEVICE_ROLES = ("leaf", "boot_rom", "provisioner", "line", "root")
 RIM_ROLES = ("leaf", "l3", "line", "root")
 
-# The order of P-384 (SP 800-186, section 3.2.1.4).
-_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+_ORDER = ec.SECP384R1().group_order
 _ECDSA = ec.ECDSA(hashes.SHA384())
 _HALF = 48
 

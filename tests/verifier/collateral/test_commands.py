@@ -167,7 +167,7 @@ def test_expired_objects_are_shown_as_refused(run, site):
 
 def test_nothing_is_no_error(run):
     result = run("show", cache="none")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "nothing\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no collateral at hand\n")
 
 
 # -- forecast ----------------------------------------------------------------------------------------------------------
