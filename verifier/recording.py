@@ -5,7 +5,8 @@ A recording is a folder that people can look into:
     recording.json   {"format": "attestkit-recording/1", "tee", "at", "binding", "expect", "verdict"}
     quote.bin | report.bin | evidence.bin | evidence.json     what the guest sent
     collateral.json, *.der, *.pem, *.crl                      the endorsements it was judged with
-    roots.pem        roots that were trusted by name, if any
+    roots.pem, roots/*   roots that were trusted by name, if any
+    provisioned/*        keys that were trusted as hardware's, if any
 
 Replaying is verifying: there is no second code path. A folder without ``recording.json`` is loose evidence with its
 collateral beside it, and has neither a moment nor an expected verdict of its own.
@@ -34,6 +35,7 @@ from verifier.results.verdict import Verdict
 from verifier.verify import Verifier
 
 FORMAT = "attestkit-recording/1"
+MAX_ROOTS = 64
 
 _MEMBERS = {"format", "tee", "at", "binding", "expect", "verdict"}
 
@@ -157,7 +159,17 @@ def _description(folder: Path) -> dict[str, Any] | None:
 
 def _roots(folder: Path) -> Roots:
     path = folder / "roots.pem"
-    return Roots.makers().with_software([read_bounded(path)] if path.exists() else [])
+    named = [read_bounded(path)] if path.exists() else []
+    return Roots.makers().with_software([*named, *_contents(folder / "roots")]).with_provisioned(
+        _contents(folder / "provisioned"))
+
+
+def _contents(folder: Path) -> list[bytes]:
+    """Every file in ``folder``, which need not be there."""
+    files = sorted(folder.iterdir())[:MAX_ROOTS + 1] if folder.is_dir() else []
+    if len(files) > MAX_ROOTS:
+        raise SetupError("recording.roots", f"{folder} has too many files", expected=f"<= {MAX_ROOTS}")
+    return [read_bounded(path) for path in files]
 
 
 def _described(recording: Recording, members: Mapping[str, Any], roots: Roots) -> Recording:
@@ -182,9 +194,10 @@ def _hex(value: Any) -> bytes | None:
 
 def save(folder: Path, files: Mapping[str, bytes], *, tee: Tee, at: int, binding: Binding,
          expect: Mapping[str, Any] | None = None) -> Recording:
-    """Write a new recording of ``files`` (name to contents) with the verdict that they give now, and load it.
+    """Write a new recording of ``files`` with the verdict that they give now, and load it.
 
-    The folder must not exist; it appears complete or not at all. Raises `SetupError`.
+    files: contents by name, which may be in a folder (``roots/aws.pem``). The recording's folder must not exist; it
+    appears complete or not at all. Raises `SetupError`.
     """
     if folder.exists():
         raise SetupError("recording.exists", f"{folder} exists already")
@@ -202,6 +215,7 @@ def save(folder: Path, files: Mapping[str, bytes], *, tee: Tee, at: int, binding
 def _fill(folder: Path, files: Mapping[str, bytes], tee: Tee, at: int, binding: Binding,
           expect: Mapping[str, Any] | None) -> None:
     for name, contents in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(contents)
     description: dict[str, Any] = {
         "format": FORMAT, "tee": tee.value, "at": at,

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from verifier import Binding, Tee
 from verifier.errors import CollateralError, SetupError, VerifierError
 from verifier.formats.coco_evidence import evidence_to_json
-from verifier.recording import Recording, replay_folder, save
+from verifier.recording import MAX_ROOTS, Recording, replay_folder, save
 from verifier.software_tee.intel import collateral_json
+from verifier.software_tee.keys import KeyRing
+from verifier.software_tee.tpm import SmallTpm
 
+AT = 1_780_000_000
 BOUND = Binding(bytes(64), bytes(48))
 
 
@@ -138,6 +141,29 @@ def test_evidence_may_be_json(folder, intel_case):
 def test_roots_that_cannot_be_read_are_refused(folder):
     (folder / "roots.pem").write_bytes(b"junk")
     assert refusal(folder, CollateralError) == "collateral.certificate"
+
+
+def test_roots_and_provisioned_keys_may_be_many_and_of_any_kind(tmp_path):
+    """A TPM's root beside a key that the owner trusts as hardware's; each changes the verdict when it is gone."""
+    machine = SmallTpm(KeyRing(b"a machine with a TPM"), AT, 3600)
+    told = {"evidence.json": json.dumps(evidence_to_json(machine.evidence(bytes(64), b""))).encode(),
+            **machine.collateral_files(), **{f"roots/{name}": data for name, data in machine.roots().items()}}
+    kept = save(tmp_path / "root", told, tee=Tee.TPM, at=AT + 60, binding=Binding(bytes(64), None))
+    assert kept.outcome.accepted
+    shutil.rmtree(tmp_path / "root" / "roots")
+    assert replay_folder(tmp_path / "root").now.authentic is False
+    (tmp_path / "root" / "provisioned").mkdir()
+    (tmp_path / "root" / "provisioned" / "ak.der").write_bytes(machine.ak.key.public_key)
+    assert replay_folder(tmp_path / "root").now.accepted
+
+
+def test_too_many_roots_are_refused(folder):
+    (folder / "roots").mkdir()
+    for number in range(MAX_ROOTS + 1):
+        (folder / "roots" / f"{number}.pem").write_bytes((folder / "roots.pem").read_bytes())
+    assert refusal(folder) == "recording.roots"
+    (folder / "roots" / "0.pem").unlink()
+    assert replay_folder(folder).exit_code == 0
 
 
 def test_loose_evidence_has_no_moment_and_no_verdict(folder, intel_case):
