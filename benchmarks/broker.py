@@ -6,7 +6,7 @@ serve` has them. Broker and load generator share the machine; connections are ke
 
 A virtual machine may be twice as fast in one minute as in the next. Beside each run stands what its bare cryptography
 costs just before and after it, on one core: a P-256 verification, signature, key and key exchange, which no handshake
-can do without. The broker's work as a multiple of that depends on the program only.
+can do without. A slow processor shows there; slow caches and memory, which the interpreter feels most, do not.
 """
 
 from __future__ import annotations
