@@ -5,11 +5,12 @@ A recording is a folder that people can look into:
     recording.json   {"format": "attestkit-recording/1", "tee", "at", "binding", "expect", "verdict"}
     quote.bin | report.bin | evidence.bin | evidence.json     what the guest sent
     collateral.json, *.der, *.pem, *.crl                      the endorsements it was judged with
-    roots.pem, roots/*   roots that were trusted by name, if any
-    provisioned/*        keys that were trusted as hardware's, if any
+    roots.pem, roots/*   roots and bare keys that were trusted by name, if any
 
-Replaying is verifying: there is no second code path. A folder without ``recording.json`` is loose evidence with its
-collateral beside it, and has neither a moment nor an expected verdict of its own.
+Replaying is verifying: there is no second code path. What a recording trusts by name is marked ``software``, whatever
+it was trusted as when the recording was made: a folder that somebody hands over cannot vouch for hardware. A folder
+without ``recording.json`` is loose evidence with its collateral beside it, and has neither a moment nor an expected
+verdict of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -160,13 +162,12 @@ def _description(folder: Path) -> dict[str, Any] | None:
 def _roots(folder: Path) -> Roots:
     path = folder / "roots.pem"
     named = [read_bounded(path)] if path.exists() else []
-    return Roots.makers().with_software([*named, *_contents(folder / "roots")]).with_provisioned(
-        _contents(folder / "provisioned"))
+    return Roots.makers().with_software([*named, *_contents(folder / "roots")])
 
 
 def _contents(folder: Path) -> list[bytes]:
     """Every file in ``folder``, which need not be there."""
-    files = sorted(folder.iterdir())[:MAX_ROOTS + 1] if folder.is_dir() else []
+    files = sorted(islice(folder.iterdir(), MAX_ROOTS + 1)) if folder.is_dir() else []
     if len(files) > MAX_ROOTS:
         raise SetupError("recording.roots", f"{folder} has too many files", expected=f"<= {MAX_ROOTS}")
     return [read_bounded(path) for path in files]

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -143,18 +144,30 @@ def test_roots_that_cannot_be_read_are_refused(folder):
     assert refusal(folder, CollateralError) == "collateral.certificate"
 
 
-def test_roots_and_provisioned_keys_may_be_many_and_of_any_kind(tmp_path):
-    """A TPM's root beside a key that the owner trusts as hardware's; each changes the verdict when it is gone."""
+def tpm_files(machine: SmallTpm, roots: dict[str, bytes]) -> dict[str, bytes]:
+    return {"evidence.json": json.dumps(evidence_to_json(machine.evidence(bytes(64), b""))).encode(),
+            **machine.collateral_files(), **{f"roots/{name}": data for name, data in roots.items()}}
+
+
+def test_roots_may_be_many_and_of_any_kind(tmp_path):
     machine = SmallTpm(KeyRing(b"a machine with a TPM"), AT, 3600)
-    told = {"evidence.json": json.dumps(evidence_to_json(machine.evidence(bytes(64), b""))).encode(),
-            **machine.collateral_files(), **{f"roots/{name}": data for name, data in machine.roots().items()}}
-    kept = save(tmp_path / "root", told, tee=Tee.TPM, at=AT + 60, binding=Binding(bytes(64), None))
+    kept = save(tmp_path / "it", tpm_files(machine, machine.roots()), tee=Tee.TPM, at=AT + 60,
+                binding=Binding(bytes(64), None))
     assert kept.outcome.accepted
-    shutil.rmtree(tmp_path / "root" / "roots")
-    assert replay_folder(tmp_path / "root").now.authentic is False
-    (tmp_path / "root" / "provisioned").mkdir()
-    (tmp_path / "root" / "provisioned" / "ak.der").write_bytes(machine.ak.key.public_key)
-    assert replay_folder(tmp_path / "root").now.accepted
+    shutil.rmtree(tmp_path / "it" / "roots")
+    assert replay_folder(tmp_path / "it").now.error == "tpm.chain.root"
+
+
+def test_what_a_recording_trusts_by_name_is_never_hardware(tmp_path):
+    """A folder that somebody hands over could otherwise make hardware of a key of its own."""
+    machine = SmallTpm(KeyRing(b"a machine with a TPM"), AT, 3600)
+    key = load_der_public_key(machine.ak.key.public_key).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    kept = save(tmp_path / "it", tpm_files(machine, {"ak.pem": key}), tee=Tee.TPM, at=AT + 60,
+                binding=Binding(bytes(64), None))
+    verdict = kept.replay()
+    assert (verdict.accepted, verdict.claims.software) == (True, True)
+    (tmp_path / "it" / "roots").rename(tmp_path / "it" / "provisioned")
+    assert Recording.load(tmp_path / "it").roots.keys == ()
 
 
 def test_too_many_roots_are_refused(folder):
