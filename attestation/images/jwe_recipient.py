@@ -32,8 +32,8 @@ from attestation.images.documents import malformed_as, only_members, read_object
 from attestation.images.jwe_keys import ECDH_ALGORITHMS, JwePrivateKey, JweRecipient, KeyAlgorithm, ec_public
 from kbs.protocol.jwe import concat_kdf
 from kbs.protocol.tee_pubkey import CURVES, ec_point
-from kbs.protocol.wire import base64url
 from verifier.formats import strict
+from verifier.formats.strict import base64url
 
 CONTENT_ENCRYPTION = "A256GCM"
 CEK_BYTES, IV_BYTES, TAG_BYTES = 32, 12, 16

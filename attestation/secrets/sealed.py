@@ -32,9 +32,9 @@ from attestation.errors import AttestationError, SetupError
 from attestation.secrets.keys import KeySource
 from kbs.errors import KbsError
 from kbs.protocol.tee_pubkey import parse_ec_point
-from kbs.protocol.wire import base64url
 from verifier.errors import MalformedEvidence
 from verifier.formats import strict
+from verifier.formats.strict import base64url
 
 PREFIX = "sealed."
 MAX_SEALED_CHARACTERS = 1024 * 1024

@@ -29,7 +29,7 @@ MAX_DEPTH = 16
 # Larger integers lose digits in other languages' JSON; they are written as text.
 MAX_INTEGER = 2**53 - 1
 
-_SCALARS = frozenset((bool, int, float, msgspec.Raw))
+_SCALARS = frozenset((type(None), bool, int, float, msgspec.Raw))
 _COLLECTIONS = (dict, list, tuple, set, frozenset, Mapping)
 
 _RECORD_TAG = b"attestkit kbs audit record v1"
@@ -165,15 +165,22 @@ def plain(value: Any, depth: int = 0) -> Any:
     kind = type(value)
     if kind is str:
         return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…"
-    if value is None or kind in _SCALARS:
+    if kind in _SCALARS:
         return value if kind is not int or -MAX_INTEGER <= value <= MAX_INTEGER else str(value)
     if kind is bytes:
         return plain(value.hex())
     if depth < MAX_DEPTH and isinstance(value, _COLLECTIONS):
         if isinstance(value, dict | Mapping):
-            return {str(key)[:MAX_TEXT]: plain(item, depth + 1) for key, item in islice(value.items(), MAX_ITEMS)}
+            return _members(value, depth + 1)
         return [plain(item, depth + 1) for item in islice(value, MAX_ITEMS)]
     return plain(str(value))
+
+
+def _members(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    """Most are short texts, which are not worth a call each."""
+    return {key if type(key) is str and len(key) <= MAX_TEXT else str(key)[:MAX_TEXT]:
+            item if type(item) is str and len(item) <= MAX_TEXT else plain(item, depth)
+            for key, item in islice(value.items(), MAX_ITEMS)}
 
 
 def _head_mac(count: int, hash: bytes, key: bytes) -> bytes:
@@ -181,4 +188,4 @@ def _head_mac(count: int, hash: bytes, key: bytes) -> bytes:
 
 
 def _prefixed(parts: tuple[bytes, ...]) -> bytes:
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return b"".join([len(part).to_bytes(4, "big") + part for part in parts])

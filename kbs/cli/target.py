@@ -220,7 +220,7 @@ class Remote:
         raise SetupError("cli.reveal", "a broker shows secrets to attested guests only; --reveal works on its machine")
 
     def set_policy(self, space: str, name: str, text: str) -> Json:
-        from kbs.protocol.wire import base64url
+        from verifier.formats.strict import base64url
 
         members = {"policy": base64url(text.encode())}
         if space == "attestation-policy":

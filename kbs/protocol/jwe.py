@@ -36,6 +36,7 @@ from kbs.protocol.tee_pubkey import (
     ec_point,
     parse_ec_point,
 )
+from verifier.formats.strict import base64url
 
 ENC = "A256GCM"
 # Base64 makes four characters of three bytes; the remaining members stay far below the rest.
@@ -85,11 +86,11 @@ def encrypt(plaintext: bytes, recipient: TeePublicKey) -> bytes:
                          expected=f"<= {MAX_RESOURCE_BYTES} bytes", got=f"{len(plaintext)} bytes")
     cek, iv = os.urandom(_CEK_BYTES), os.urandom(_IV_BYTES)
     header, encrypted_key = _seal_key(cek, recipient)
-    protected = wire.base64url(msgspec.json.encode(header))
+    protected = base64url(msgspec.json.encode(header))
     sealed = AESGCM(cek).encrypt(iv, plaintext, protected.encode())
     return msgspec.json.encode(FlattenedJwe(
-        protected=protected, encrypted_key=wire.base64url(encrypted_key), iv=wire.base64url(iv),
-        ciphertext=wire.base64url(sealed[:-_TAG_BYTES]), tag=wire.base64url(sealed[-_TAG_BYTES:]),
+        protected=protected, encrypted_key=base64url(encrypted_key), iv=base64url(iv),
+        ciphertext=base64url(sealed[:-_TAG_BYTES]), tag=base64url(sealed[-_TAG_BYTES:]),
     ))
 
 

@@ -16,7 +16,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from kbs.errors import MalformedRequest
-from kbs.protocol.wire import base64_bytes, base64url
+from kbs.protocol.wire import base64_bytes
+from verifier.formats.strict import base64url
 
 ECDH_ES_A256KW = "ECDH-ES+A256KW"
 RSA_OAEP_256 = "RSA-OAEP-256"

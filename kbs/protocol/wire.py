@@ -1,15 +1,15 @@
 """Bounded, strict JSON and base64 for the messages of the protocol.
 
 The typed value comes from msgspec alone, which refuses bad UTF-8, lone surrogates, NaN and numbers out of range. It
-keeps the last of two equal keys and nests to the interpreter's limit, so a walk over the document's braces and keys
-refuses documents in which a key occurs twice or that nest deeply. No value is read from that walk.
+keeps the last of two equal keys and nests to the interpreter's limit, so a second reading, of which no value is kept,
+refuses documents in which a key occurs twice or that nest deeply.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Iterator
+import re
+from collections import Counter
 from typing import TypeVar
 
 import msgspec
@@ -24,9 +24,9 @@ MAX_TOKENS = 32768
 
 T = TypeVar("T")
 
-_OPEN, _CLOSE = b"{[", b"}]"
-_SPACE = b" \t\r\n"
+_OPEN = b"{["
 _NO_MARK = bytes(set(range(256)) - set(b"{}[]"))
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes, what: str, limit: int, fault: type[KbsError]) -> T:
@@ -40,14 +40,13 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes, what: str, limit: int,
                        got=f"{len(body)} bytes")
     try:
         value = decoder.decode(body)
-        body.decode()  # members that the type does not know are skipped, bad UTF-8 and all
+        _require_plain(body, what, fault)  # members that the type does not know were skipped, bad UTF-8 and all
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
         field = path.strip("`").removeprefix("$").removeprefix(".") or "message"
         raise fault(f"protocol.{what}.shape", f"{what}, {field}: {message}") from None
     except (ValueError, RecursionError):
         raise fault(f"protocol.{what}.json", f"{what} is not strict JSON") from None
-    _require_plain(body, what, fault)
     return value
 
 
@@ -66,52 +65,30 @@ def base64_bytes(text: str, id: str, field: str, fault: type[KbsError], *, url: 
     return data
 
 
-def base64url(data: bytes) -> str:
-    """The URL alphabet without padding (RFC 7515 section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
 def _require_plain(body: bytes, what: str, fault: type[KbsError]) -> None:
-    keys: set[str] = set()
-    outer: list[set[str]] = []
-    tokens = 0
-    for string, structure in _walk(body):
-        if structure.lstrip(_SPACE)[:1] == b":":
-            key = json.loads(b'"' + string + b'"') if b"\\" in string else string.decode()
-            if key in keys:
-                raise fault(f"protocol.{what}.duplicate_key", f"{what}: a key occurs twice", got=key[:64])
-            keys.add(key)
-        marks = structure.translate(None, _NO_MARK) if len(structure) > 2 else structure
-        tokens += 1 + len(marks)
-        if tokens > MAX_TOKENS:
-            raise fault(f"protocol.{what}.nesting", f"{what} has too many members", expected=f"<= {MAX_TOKENS} tokens")
-        for mark in marks:
-            if mark in _OPEN:
-                outer.append(keys)
-                keys = set()
-                if len(outer) > MAX_DEPTH:
-                    raise fault(f"protocol.{what}.nesting", f"{what} nests too deeply", expected=f"<= {MAX_DEPTH} deep")
-            elif mark in _CLOSE:
-                keys = outer.pop()
+    """Refuse a document that nests deeply or in which a key occurs twice. Raises ValueError for what is no JSON."""
+    openings = body.count(b"{") + body.count(b"[")
+    if openings + body.count(b'"') // 2 > MAX_TOKENS:
+        raise fault(f"protocol.{what}.nesting", f"{what} has too many members", expected=f"<= {MAX_TOKENS} tokens")
+    if openings > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+        raise fault(f"protocol.{what}.nesting", f"{what} nests too deeply", expected=f"<= {MAX_DEPTH} deep")
+
+    def unique(pairs: list[tuple[str, None]]) -> None:
+        if len(dict(pairs)) != len(pairs):
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+            raise fault(f"protocol.{what}.duplicate_key", f"{what}: a key occurs twice", got=twice[:64])
+
+    json.loads(body.decode(), object_pairs_hook=unique, parse_int=_unread, parse_float=_unread)
 
 
-def _walk(body: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each string of a valid document, without its quotes, with what stands between it and the next.
-
-    What stands before the first string comes with an empty one.
-    """
-    pieces = iter(body.split(b'"'))
-    string = b""
-    for structure in pieces:
-        yield string, structure
-        string = next(pieces, b"")
-        if string.endswith(b"\\"):
-            string = _whole(string, pieces)
+def _depth(body: bytes) -> int:
+    """How many objects and lists are open at a time, at most, in a valid document."""
+    deepest = depth = 0
+    for mark in _STRING.sub(b"", body).translate(None, _NO_MARK):
+        depth += 1 if mark in _OPEN else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
-def _whole(piece: bytes, pieces: Iterator[bytes]) -> bytes:
-    """A string that was split at its escaped quotes, put together again."""
-    parts = [piece]
-    while (len(parts[-1]) - len(parts[-1].rstrip(b"\\"))) % 2:
-        parts.append(next(pieces))
-    return b'"'.join(parts)
+def _unread(_text: str) -> None:
+    """In the place of a number."""

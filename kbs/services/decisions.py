@@ -6,7 +6,6 @@ error's id and the record's reference; the tree stays in the log.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import logging
 import traceback
@@ -19,6 +18,7 @@ import msgspec
 from kbs.audit.record import Entry, Kind, Outcome
 from kbs.errors import KbsError, SetupError
 from verifier.errors import VerifierError
+from verifier.formats.strict import base64url
 
 _LOG = logging.getLogger("kbs.decisions")
 
@@ -69,4 +69,4 @@ def thumbprint(jwk: Mapping[str, str]) -> str:
     """A public key's RFC 7638 thumbprint: what the audit log calls it."""
     members = {name: jwk[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in jwk}
     digest = hashlib.sha256(msgspec.json.encode(members, order="sorted")).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return base64url(digest)

@@ -6,7 +6,6 @@ RFC 7638.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from collections.abc import Iterable
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from kbs.errors import SetupError
+from verifier.formats.strict import base64url
 
 MAX_KEYS = 8
 
@@ -48,7 +48,7 @@ class TokenKey:
                              got=private.curve.name)
         numbers = private.public_key().public_numbers()
         jwk = {"crv": "P-256", "kty": "EC", "x": _coordinate(numbers.x), "y": _coordinate(numbers.y)}
-        kid = _base64url(hashlib.sha256(msgspec.json.encode(jwk, order="sorted")).digest())
+        kid = base64url(hashlib.sha256(msgspec.json.encode(jwk, order="sorted")).digest())
         return cls(kid, private, private.public_key(), jwk, {"alg": "ES256", "jwk": jwk, "kid": kid, "typ": "JWT"})
 
 
@@ -89,8 +89,4 @@ def _key(block: bytes) -> TokenKey:
 
 
 def _coordinate(value: int) -> str:
-    return _base64url(value.to_bytes(32, "big"))
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return base64url(value.to_bytes(32, "big"))

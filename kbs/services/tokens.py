@@ -20,10 +20,9 @@ from jwt.algorithms import ECAlgorithm
 from kbs.errors import MalformedRequest, TokenInvalid
 from kbs.protocol import tee_pubkey
 from kbs.protocol.tee_pubkey import TeePublicKey
-from kbs.protocol.wire import base64url
 from kbs.services.token_keys import TokenKey
 from verifier.errors import MalformedEvidence
-from verifier.formats.strict import base64_bytes, json_object
+from verifier.formats.strict import base64_bytes, base64url, json_object
 from verifier.results.ear import ANNOTATED_EVIDENCE, EAT_PROFILE
 
 MAX_TOKEN_CHARACTERS = 512 * 1024

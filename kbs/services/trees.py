@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -97,17 +97,16 @@ def of_result(result: AttestationResult) -> dict[str, Any]:
 def _parts(checks: Sequence[Check], established: dict[str, bytes]) -> Iterator[bytes]:
     """Each check's text in order; a long run of known ones as its reference."""
     ids = tuple(map(id, checks))
-    texts = list(map(_known.texts.get, ids))
+    texts = [*map(_known.texts.get, ids), None]
     start = 0
     while start < len(checks):
-        end = next((at for at in range(start, len(checks)) if texts[at] is None), len(checks))
-        known = [text for text in texts[start:end] if text is not None]
-        if len(known) >= MIN_RUN:
-            run = _known.run(ids[start:end], known)
+        end = texts.index(None, start)
+        if end - start >= MIN_RUN:
+            run = _known.run(ids[start:end], cast(list[bytes], texts[start:end]))
             established[run.digest] = run.text
             yield run.reference
         else:
-            yield from known
+            yield from cast(list[bytes], texts[start:end])
         if end < len(checks):
             yield _known.written(checks[end])
         start = end + 1

@@ -9,7 +9,6 @@ challenge earned is stored encrypted under a key that only the cookie yields: th
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import secrets
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kbs.errors import SessionInvalid, StorageError
 from verifier.errors import MalformedEvidence
-from verifier.formats.strict import base64_bytes
+from verifier.formats.strict import base64_bytes, base64url
 
 NONCE_BYTES = 32
 MAX_COOKIE_CHARACTERS = 512
@@ -77,7 +76,7 @@ class Challenges:
         nonce = secrets.token_bytes(NONCE_BYTES)
         payload = bytes([_FORMAT, len(name)]) + name + (at + self._lifetime).to_bytes(8, "big") + nonce
         challenge = _challenge(payload, self._mac(payload))
-        return challenge, _encode(payload + challenge.proof)
+        return challenge, base64url(payload + challenge.proof)
 
     def open(self, cookie: str, at: int) -> Challenge:
         """The challenge in ``cookie``. Raises `SessionInvalid` unless it is ours and ``at`` is before its end."""
@@ -117,7 +116,3 @@ def _split(cookie: str) -> tuple[bytes, bytes]:
 
 def _malformed() -> SessionInvalid:
     return SessionInvalid("session.malformed", "the session cookie is not one of this broker's")
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

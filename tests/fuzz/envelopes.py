@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
 from kbs.protocol.jwe import concat_kdf
 from kbs.protocol.tee_pubkey import ECDH_ES_A256KW, ec_point
-from kbs.protocol.wire import base64url
+from verifier.formats.strict import base64url
 
 _CEK, _IV = bytes(range(100, 132)), bytes(12)
 

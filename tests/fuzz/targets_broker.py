@@ -53,10 +53,9 @@ def _challenges() -> Challenges:
 
 def _cookie(number: int) -> bytes:
     """As the broker writes one, with a nonce that is the same every time."""
-    from kbs.sessions import challenge
 
     payload = bytes((1, 3)) + b"tdx" + (AT + 300).to_bytes(8, "big") + bytes((number,)) * 32
-    return challenge._encode(payload + _challenges()._mac(payload)).encode()
+    return base64url(payload + _challenges()._mac(payload)).encode()
 
 
 def _session(cookie: str) -> object:

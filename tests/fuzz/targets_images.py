@@ -37,10 +37,10 @@ from attestation.images.layer_cipher import PrivateOptions, PublicOptions
 from attestation.images.limits import Limits
 from attestation.images.media_types import Compression
 from kbs.protocol.tee_pubkey import ec_point
-from kbs.protocol.wire import base64url
 from tests.fuzz.envelopes import jwe, p256
 from tests.fuzz.harness import Finding, Target, pack, text, unpack
 from tests.fuzz.seeds import lazily, these
+from verifier.formats.strict import base64url
 
 KID = "kbs:///default/key/1"
 KEY, NONCE = bytes(range(32)), bytes(range(16))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from verifier.appraisal.inputs import policy_input
@@ -151,6 +152,7 @@ def _fault(error: SetupError) -> Check:
     return Check(error.id, False, error.expected, error.got, error.detail)
 
 
+@lru_cache(maxsize=256)
 def _in_words(vector: TrustVector) -> tuple[Check, ...]:
     """Each claim that says something, with what its value means."""
     said = [(name, value, meaning(name, value)) for name, value in vector if value]

@@ -14,7 +14,6 @@ carries what `Evidence.certificates` holds. base64url is read with its padding o
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 from verifier.errors import MalformedEvidence
 from verifier.evidence import Evidence, Tee
 from verifier.formats.hcl_report import MAX_REPORT_BYTES
-from verifier.formats.strict import base64_bytes, hex_bytes, json_object
+from verifier.formats.strict import base64_bytes, base64url, hex_bytes, json_object
 from verifier.formats.tpm import PCR_COUNT
 
 VERSIONS = (1, 2)
@@ -83,10 +82,10 @@ def to_members(evidence: AzureEvidence, last: str) -> dict[str, Any]:
     """Version 1, for JSON."""
     quote = evidence.tpm_quote
     return {
-        "version": VERSIONS[0], "hcl_report": url_text(evidence.hcl_report),
+        "version": VERSIONS[0], "hcl_report": base64url(evidence.hcl_report),
         "tpm_quote": None if quote is None else {
             "signature": quote.signature.hex(), "message": quote.message.hex(), "pcrs": [p.hex() for p in quote.pcrs]},
-        last: None if evidence.endorsement is None else url_text(evidence.endorsement),
+        last: None if evidence.endorsement is None else base64url(evidence.endorsement),
     }
 
 
@@ -131,7 +130,7 @@ class Form:
         """The JSON object of ``evidence``, version 1; `evidence_from_json` gives it back. Raises `EvidenceError`."""
         value = to_members(self.parts_of(evidence), self.last)
         if evidence.certificates:
-            value["certificates"] = [url_text(certificate) for certificate in evidence.certificates]
+            value["certificates"] = [base64url(certificate) for certificate in evidence.certificates]
         return value
 
     def evidence_of(self, told: AzureEvidence, certificates: tuple[bytes, ...] = ()) -> Evidence:
@@ -199,11 +198,6 @@ def url_bytes(value: object, field: str, limit: int) -> bytes:
     data = base64_bytes(value.rstrip("=") if padded else value, field, url=True)
     _bound(data, field, limit)
     return data
-
-
-def url_text(data: bytes) -> str:
-    """base64url without padding."""
-    return urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def _bound(data: bytes, field: str, limit: int) -> None:

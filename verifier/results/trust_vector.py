@@ -6,9 +6,11 @@ trust; the vector's status is its worst tier. Meanings are given here in our own
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from verifier.errors import SetupError
@@ -61,22 +63,22 @@ class TrustVector:
     sourced_data: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in self:
+        for name, value in zip(CLAIM_NAMES, _values(self), strict=True):
             if type(value) is not int or not -128 <= value <= 127:
                 raise SetupError(f"trust_vector.{name}", "a trustworthiness claim is a signed byte",
                                  expected="-128 to 127", got=str(value)[:40])
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         """The claims by their names in tokens (``file-system``)."""
-        for attribute, name in _NAMES:
-            yield name, getattr(self, attribute)
+        return zip(CLAIM_NAMES, _values(self), strict=True)
 
     @classmethod
     def from_claims(cls, claims: Mapping[str, Any], *, missing: TrustVector | None = None) -> TrustVector:
         """From a policy's ``trust_claims``; a claim that is not there is that of ``missing``. Unknown names are not
         read. Raises `SetupError`."""
         base = missing or cls()
-        return cls(**{attribute: claims.get(name, getattr(base, attribute)) for attribute, name in _NAMES})
+        stated = zip(_ATTRIBUTES, base, strict=True)
+        return cls(**{attribute: claims.get(name, value) for attribute, (name, value) in stated})
 
     def to_dict(self) -> dict[str, int]:
         """All eight by their names in tokens."""
@@ -85,7 +87,7 @@ class TrustVector:
     @property
     def tier(self) -> Tier:
         """The worst tier of the eight."""
-        return max(Tier.of(value) for _, value in self)
+        return _worst(self)
 
     @property
     def status(self) -> str:
@@ -93,8 +95,15 @@ class TrustVector:
         return self.tier.word
 
 
-_NAMES = tuple((member.name, member.name.replace("_", "-")) for member in fields(TrustVector))
-CLAIM_NAMES = tuple(name for _, name in _NAMES)
+_ATTRIBUTES = tuple(member.name for member in fields(TrustVector))
+CLAIM_NAMES = tuple(name.replace("_", "-") for name in _ATTRIBUTES)
+_values: Callable[[TrustVector], tuple[int, ...]] = attrgetter(*_ATTRIBUTES)
+
+
+@lru_cache(maxsize=256)  # policies answer few vectors, and each is asked for its tier several times
+def _worst(vector: TrustVector) -> Tier:
+    return Tier.of(max(_values(vector), key=Tier.of))
+
 
 # What is assumed of a claim that a policy leaves out: the hardware, what runs and its configuration are then unknown.
 UNSTATED = TrustVector(hardware=97, executables=33, configuration=36)

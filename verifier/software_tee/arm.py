@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict, TypeVar, Unpack
@@ -38,6 +37,7 @@ from verifier.formats.cca_token import (
 )
 from verifier.formats.cose import Algorithm
 from verifier.formats.cose_key import EcPoint
+from verifier.formats.strict import base64url
 from verifier.software_tee.certificates import Alteration, composed, unchanged
 from verifier.software_tee.cose import Message, protected_header
 from verifier.software_tee.keys import EcKey, KeyRing
@@ -201,5 +201,5 @@ def collection(platform: bytes, realm: bytes) -> bytes:
 def jwk(key: EcKey) -> dict[str, str]:
     """The public half (RFC 7518 section 6.2.1)."""
     half = len(key.public_xy) // 2
-    x, y = (urlsafe_b64encode(part).rstrip(b"=").decode() for part in (key.public_xy[:half], key.public_xy[half:]))
+    x, y = (base64url(part) for part in (key.public_xy[:half], key.public_xy[half:]))
     return {"kty": "EC", "crv": _JWK_CURVES[key.private.curve.name], "x": x, "y": y}

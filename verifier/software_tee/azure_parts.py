@@ -14,7 +14,8 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from verifier.formats.az_json import VtpmQuote, url_text
+from verifier.formats.az_json import VtpmQuote
+from verifier.formats.strict import base64url
 from verifier.formats.td_report import BASE_FIELDS, TdReport
 from verifier.formats.tdreport import TYPE_TDX, VERSION, VERSION_SERVICE_TD, TdreportStruct, part_hash
 from verifier.formats.tpm import PCR_COUNT, HashAlg, PcrSelection
@@ -87,8 +88,8 @@ class Jwk:
 
     def to_members(self) -> dict[str, Any]:
         """For JSON."""
-        return {"kid": self.kid, "key_ops": [self.operation], "kty": "RSA", "e": url_text(self.exponent),
-                "n": url_text(self.modulus)}
+        return {"kid": self.kid, "key_ops": [self.operation], "kty": "RSA", "e": base64url(self.exponent),
+                "n": base64url(self.modulus)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

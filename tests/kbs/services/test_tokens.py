@@ -24,9 +24,9 @@ from joserfc import jwk as jose_jwk
 from joserfc import jwt as jose_jwt
 
 from kbs.errors import SetupError, TokenInvalid
-from kbs.protocol.wire import base64url
 from kbs.services import token_keys
 from kbs.services.tokens import Tokens
+from verifier.formats.strict import base64url
 
 
 @pytest.fixture
