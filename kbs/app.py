@@ -37,7 +37,8 @@ from kbs.services.verification import EXPECTATIONS, Verification
 from kbs.sessions.challenge import Challenges
 from kbs.sessions.sql import SqlSessions
 from kbs.storage import keyfile
-from kbs.storage.database import Database, sqlite_url
+from kbs.storage.database import Database
+from kbs.storage.engine import sqlite_url
 from kbs.storage.sealed import SealedStorage
 from kbs.storage.sql import SqlStorage
 from kbs.web.factory import create_web

@@ -98,7 +98,8 @@ def _log(settings: Config, copy: Path | None) -> Iterator[tuple[Iterable[Record]
     from kbs.audit import export as copies
     from kbs.audit.sql import SqlAuditLog
     from kbs.storage import keyfile
-    from kbs.storage.database import Database, sqlite_url
+    from kbs.storage.database import Database
+    from kbs.storage.engine import sqlite_url
 
     path = settings.state / "keys" / "audit.key"
     key = keyfile.read(path) if path.exists() else None

@@ -10,27 +10,21 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from operator import itemgetter
+from types import TracebackType
+from typing import Any
 
-from sqlalchemy import Connection, Engine, Executable, create_engine, event, inspect, text
+from sqlalchemy import Executable, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import Table
 
-from kbs.errors import SetupError, StorageError
+from kbs.errors import StorageError
+from kbs.storage.engine import Durability, open_engine, parsed_url, turn_file
 from kbs.storage.schema import REVISION
 from kbs.storage.turn import Turn
-
-Durability = Literal["normal", "full"]
-
-WRITES = "kbs_writes"
-
-_BUSY_SECONDS = 15
 
 
 class Link:
@@ -69,13 +63,13 @@ class Database:
     """
 
     def __init__(self, url: str, *, durability: Durability = "full", pool_size: int = 8) -> None:
-        self._engine = _engine(_parsed(url), durability, pool_size)
+        self._engine = open_engine(parsed_url(url), durability, pool_size)
         self.is_sqlite = self._engine.dialect.name == "sqlite"
-        self._faults = (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error)
-        self._turn = Turn(_turn_file(self._engine.url)) if self.is_sqlite else None
-        self._here = threading.local()
+        self.faults = (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error)
+        self.turn = Turn(turn_file(self._engine.url)) if self.is_sqlite else None
+        self.here = threading.local()
         self._idle: deque[Any] = deque()
-        self._compiled: dict[Executable, tuple[str, Mapping[str, Any], tuple[str, ...] | None]] = {}
+        self._compiled: dict[Executable, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {}
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -83,35 +77,13 @@ class Database:
         with self.writing():
             yield
 
-    @contextmanager
-    def writing(self) -> Iterator[Link]:
+    def writing(self) -> Writing:
         """A link in a transaction that may write: this thread's open one, or a new one committed at the end."""
-        open_one: Link | None = getattr(self._here, "link", None)
-        if open_one is not None:
-            yield open_one
-            return
-        with self._turn or nullcontext(), self._told(), self._connection() as connection:
-            if self.is_sqlite:
-                connection.execute("BEGIN IMMEDIATE")
-            self._here.link = Link(self, connection)
-            try:
-                yield self._here.link
-                connection.commit()
-            except BaseException:
-                connection.rollback()
-                raise
-            finally:
-                self._here.link = None
+        return Writing(self)
 
-    @contextmanager
-    def reading(self) -> Iterator[Link]:
+    def reading(self) -> Reading:
         """A link to read from: inside a transaction it sees what that wrote. Each statement sees its own moment."""
-        open_one: Link | None = getattr(self._here, "link", None)
-        if open_one is not None:
-            yield open_one
-            return
-        with self._told(), self._connection() as connection:
-            yield Link(self, connection)
+        return Reading(self)
 
     def insert(self, table: Table) -> Any:
         """An INSERT in the database's own dialect, which both have with ON CONFLICT."""
@@ -123,10 +95,9 @@ class Database:
         if kept is None:
             made: Any = statement.compile(dialect=self._engine.dialect)  # type: ignore[attr-defined]
             order = tuple(made.positiontup) if made.positional else None
-            kept = self._compiled[statement] = str(made), dict(made.params), order
-        sql, constants, order = kept
-        named = {**constants, **values} if constants else values
-        return sql, named if order is None else tuple(named[name] for name in order)
+            kept = self._compiled[statement] = str(made), _arranged(dict(made.params), order)
+        sql, arrange = kept
+        return sql, arrange(values)
 
     def prepare(self) -> None:
         """Bring the schema to `REVISION`. Raises `SetupError` when the database was made by a newer version."""
@@ -149,93 +120,144 @@ class Database:
         while self._idle:
             self._idle.pop().close()
         self._engine.dispose()
-        if self._turn is not None:
-            self._turn.close()
+        if self.turn is not None:
+            self.turn.close()
 
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:
-        """A pooled connection of the driver's own kind."""
+    def take(self) -> Any:
+        """A pooled connection of the driver's own kind; closing it is one way to give it back."""
         if not self.is_sqlite:
-            pooled = self._engine.raw_connection()
-            try:
-                yield pooled.driver_connection
-            finally:
-                pooled.close()
-            return
+            return self._engine.raw_connection()
         # A file's connections need no reviving and leave no transaction open: keeping them is a list.
         try:
-            connection = self._idle.pop()
+            return self._idle.pop()
         except IndexError:
-            connection = self._opened()
-        try:
-            yield connection
-        except BaseException:
-            connection.close()
-            raise
-        self._idle.append(connection)
+            pooled = self._engine.raw_connection()
+            connection = pooled.driver_connection
+            pooled.detach()
+            return connection
 
-    def _opened(self) -> Any:
-        """A new connection to the file, tuned, which nobody else keeps."""
-        pooled = self._engine.raw_connection()
-        connection = pooled.driver_connection
-        pooled.detach()
-        return connection
+    def give(self, connection: Any) -> None:
+        """Have a connection back on which nothing went wrong."""
+        if self.is_sqlite:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """The driver's errors as ours; the cause is cut, because it may show values."""
         try:
             yield
-        except self._faults as error:
-            raise StorageError("storage.database", f"the database failed ({type(error).__name__})") from None
+        except self.faults as error:
+            raise told(error) from None
 
 
-def sqlite_url(path: Path) -> str:
-    """The URL of an SQLite file."""
-    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+class Reading:
+    """What `Database.reading` gives. A thread's open transaction is joined."""
+
+    __slots__ = ("_connection", "_database")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: Any = None
+
+    def __enter__(self) -> Link:
+        joined: Link | None = getattr(self._database.here, "link", None)
+        if joined is not None:
+            return joined
+        try:
+            self._connection = self._database.take()
+        except self._database.faults as error:
+            raise told(error) from None
+        return Link(self._database, self._connection)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        if self._connection is None:
+            return
+        if isinstance(error, self._database.faults):
+            self._connection.close()
+            raise told(error) from None
+        self._database.give(self._connection)
 
 
-def _parsed(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise SetupError("storage.url", "not a database URL", expected="sqlite:///FILE or postgresql://…") from None
-    if parsed.drivername in ("postgresql", "postgres"):
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
-        raise SetupError("storage.url", "not a database this broker can use",
-                         expected="sqlite:///FILE or postgresql://…", got=parsed.drivername)
-    return parsed
+class Writing:
+    """What `Database.writing` gives. A thread's open transaction is joined, and ends with the block that opened it."""
+
+    __slots__ = ("_connection", "_database")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: Any = None
+
+    def __enter__(self) -> Link:
+        database = self._database
+        joined: Link | None = getattr(database.here, "link", None)
+        if joined is not None:
+            return joined
+        if database.turn is not None:
+            database.turn.take()
+        try:
+            self._connection = self._begin()
+        except BaseException as error:
+            self._end_turn()
+            if isinstance(error, database.faults):
+                raise told(error) from None
+            raise
+        link: Link = Link(database, self._connection)
+        database.here.link = link
+        return link
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        if self._connection is None:
+            return
+        self._database.here.link = None
+        try:
+            self._end(error)
+        except self._database.faults as fault:
+            raise told(fault) from None
+        finally:
+            self._end_turn()
+
+    def _begin(self) -> Any:
+        connection = self._database.take()
+        if self._database.is_sqlite:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def _end(self, error: BaseException | None) -> None:
+        """Commit, or roll back after ``error``. A connection on which the driver failed is not kept."""
+        try:
+            if error is None:
+                self._connection.commit()
+            else:
+                self._connection.rollback()
+            if isinstance(error, self._database.faults):
+                raise error
+        except BaseException:
+            self._connection.close()
+            raise
+        self._database.give(self._connection)
+
+    def _end_turn(self) -> None:
+        if self._database.turn is not None:
+            self._database.turn.give()
 
 
-def _turn_file(url: URL) -> Path | None:
-    """Beside the database; None for one in memory."""
-    return Path(f"{url.database}.turn") if url.database and url.database != ":memory:" else None
+def told(error: BaseException) -> StorageError:
+    """The driver's error as ours; the cause is to be cut, because it may show values."""
+    return StorageError("storage.database", f"the database failed ({type(error).__name__})")
 
 
-def _engine(url: URL, durability: Durability, pool_size: int) -> Engine:
-    if url.drivername == "sqlite":
-        engine = create_engine(url, hide_parameters=True, poolclass=NullPool,
-                               connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
-        _tune_sqlite(engine, durability)
-        return engine
-    try:
-        return create_engine(url, hide_parameters=True, pool_size=pool_size, max_overflow=pool_size,
-                             pool_pre_ping=True)
-    except ModuleNotFoundError:
-        raise SetupError("storage.driver", "PostgreSQL needs psycopg: pip install 'attestkit[postgres]'") from None
-
-
-def _tune_sqlite(engine: Engine, durability: Durability) -> None:
-    @event.listens_for(engine, "connect")
-    def connected(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # transactions are opened here, not by the driver's guess
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
-        connection.execute("PRAGMA secure_delete=ON")  # a deleted secret's sealed bytes do not linger in the file
-        connection.execute("PRAGMA trusted_schema=OFF")
-
-    @event.listens_for(engine, "begin")
-    def began(connection: Connection) -> None:
-        writes = connection.get_execution_options().get(WRITES)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+def _arranged(constants: dict[str, Any], order: tuple[str, ...] | None) -> Callable[[Mapping[str, Any]], Any]:
+    """How a statement's own and its caller's values become what the driver is given; ``order`` None: by name."""
+    if order is None:
+        return lambda values: {**constants, **values}
+    if len(order) < 2:
+        return lambda values: tuple((values if name in values else constants)[name] for name in order)
+    pick = itemgetter(*order)
+    return (lambda values: pick({**constants, **values})) if constants.keys() & set(order) else pick

@@ -12,7 +12,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Engine, text
 
 from kbs.errors import SetupError
-from kbs.storage.database import WRITES
+from kbs.storage.engine import WRITES
 from kbs.storage.schema import REVISION
 
 FOLDER = Path(__file__).parent / "migrations"

@@ -11,17 +11,17 @@ import fcntl
 import os
 import threading
 from pathlib import Path
-from types import TracebackType
 
 
 class Turn:
-    """A context manager. ``path``: the lock's file, made when missing (0600); None for threads of one process only."""
+    """``path``: the lock's file, made when missing (0600); None for threads of one process only."""
 
     def __init__(self, path: Path | None) -> None:
         self._threads = threading.Lock()
         self._file = None if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def __enter__(self) -> None:
+    def take(self) -> None:
+        """Wait until nobody else has it."""
         self._threads.acquire()
         if self._file is not None:
             try:
@@ -30,8 +30,8 @@ class Turn:
                 self._threads.release()
                 raise
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def give(self) -> None:
+        """Let the next one have it."""
         try:
             if self._file is not None:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
@@ -39,7 +39,7 @@ class Turn:
             self._threads.release()
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

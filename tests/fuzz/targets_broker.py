@@ -33,6 +33,7 @@ from tests.fuzz import seeds
 from tests.fuzz.envelopes import jws, p256
 from tests.fuzz.harness import Finding, Target, of_file, text
 from tests.fuzz.seeds import lazily, these
+from verifier.formats.strict import base64url
 from verifier.policy.engine import PolicyError
 from verifier.policy.lint import lint
 from verifier.policy.source import check_source, with_data_in_input

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kbs.storage.database import Database, sqlite_url
+from kbs.storage.database import Database
+from kbs.storage.engine import sqlite_url
 from kbs.storage.memory import MemoryStorage
 from kbs.storage.sealed import SealedStorage
 from kbs.storage.sql import SqlStorage

@@ -14,7 +14,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from kbs.errors import SetupError, StorageError
-from kbs.storage.database import Database, sqlite_url
+from kbs.storage.database import Database
+from kbs.storage.engine import sqlite_url
 from kbs.storage.schema import METADATA, REVISION
 from kbs.storage.sql import SqlStorage
 
