@@ -8,17 +8,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any
-from urllib.parse import unquote
+from functools import lru_cache
+from typing import Any, cast
 
-from flask import Flask, Request, Response, abort, g, request
-from werkzeug.routing import MapAdapter
+from flask import Flask, Request, abort
+from flask.sessions import NullSession, SessionInterface, SessionMixin
+from werkzeug.routing import MapAdapter, Rule
 
-from kbs.config import is_loopback
 from kbs.errors import SetupError
 from kbs.services.broker import Broker
+from kbs.web.exchange import Call, call
 
 
 class Access(Enum):
@@ -30,16 +31,21 @@ class Access(Enum):
     OPERATIONS = "operations"
 
 
-# A proxy in front of the broker calls from this machine on behalf of others.
-FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
+# Longer paths are looked up anew each time, so that what is remembered of them is bounded.
+MAX_REMEMBERED_PATH = 256
+MAX_REMEMBERED_PATHS = 1024
 
 
 class GuardedFlask(Flask):
     """A Flask in which every route says who may call it."""
 
+    request_class = Call
+
     def __init__(self, name: str) -> None:
         self.access: dict[str, Access] = {}
         super().__init__(name, static_folder=None)
+        self.session_interface = _NoSessions()
+        self._routes = _Routes(self.url_map.bind("kbs"))
         # One spelling per path: no merged slashes, no redirects, no automatic OPTIONS.
         self.url_map.merge_slashes = False
         self.url_map.strict_slashes = True
@@ -60,9 +66,7 @@ class GuardedFlask(Flask):
         """Routes depend on method and path alone: which host was asked for is nobody's business here."""
         if request is None:
             return None
-        environ = request.environ
-        path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
-        return MapAdapter(self.url_map, "kbs", "/", "", environ["wsgi.url_scheme"], path, environ["REQUEST_METHOD"])
+        return cast(MapAdapter, _Route(self._routes, request.method, request.path))
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Every view here is an ordinary function; Flask would look anew at each call."""
@@ -73,35 +77,53 @@ def guard(app: GuardedFlask, broker: Broker) -> None:
     """Have every request pass its route's access class before its view is called."""
 
     @app.before_request
-    def check() -> Response | None:
-        g.at = int(broker.clock())
-        if request.url_rule is None:
-            return None  # answered with 404 or 405, which tell nothing
-        if request.method == "HEAD":
+    def check() -> None:
+        asked = call()
+        asked.at = int(broker.clock())
+        if asked.url_rule is None:
+            return  # answered with 404 or 405, which tell nothing
+        if asked.method == "HEAD":
             abort(405)  # Flask adds it to GET, and a release must not run for a body that nobody gets
-        access = app.access[request.url_rule.endpoint]
-        if access is Access.ADMIN or (access is Access.OPERATIONS and not is_local()):
-            g.administrator = broker.admin_tokens.authorise(bearer_token(), target(), g.at)
-        return None
+        access = app.access[asked.url_rule.endpoint]
+        if access is Access.ADMIN or (access is Access.OPERATIONS and not asked.is_local):
+            asked.administrator = broker.admin_tokens.authorise(asked.bearer_token, asked.target, asked.at)
 
 
-def bearer_token() -> str | None:
-    """The token of ``Authorization: Bearer``; None without one."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+class _NoSessions(SessionInterface):
+    """Flask's own kind of sessions: there are none."""
+
+    _none = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> SessionMixin:  # noqa: ARG002 - Flask gives both
+        return self._none
 
 
-def target() -> str:
-    """Path and query as roles' patterns see them: decoded once."""
-    query = unquote(request.query_string.decode("latin-1"))
-    return f"{request.path}?{query}" if query else request.path
+class _Routes:
+    """Finds the rule and the arguments of a method and path, and remembers what it found."""
+
+    def __init__(self, adapter: MapAdapter) -> None:
+        self._adapter = adapter
+        self._remembered = lru_cache(MAX_REMEMBERED_PATHS)(self._find)
+
+    def match(self, method: str, path: str) -> tuple[Rule, dict[str, Any]]:
+        """Raises as `MapAdapter.match` does; only what is there is remembered."""
+        find = self._remembered if len(path) <= MAX_REMEMBERED_PATH else self._find
+        rule, arguments = find(method, path)
+        return rule, dict(arguments)
+
+    def _find(self, method: str, path: str) -> tuple[Rule, Mapping[str, Any]]:
+        return self._adapter.match(path, method, return_rule=True)
 
 
-def peer() -> str:
-    """The address that the connection came from; what headers say of others is not believed."""
-    return request.remote_addr or "unknown"
+class _Route:
+    """What Flask asks about one request's route; it asks nothing else of a `MapAdapter`."""
 
+    __slots__ = ("_method", "_path", "_routes")
 
-def is_local() -> bool:
-    """Whether the caller is on this machine and speaks for itself."""
-    return is_loopback(peer()) and not any(name in request.headers for name in FORWARDING_HEADERS)
+    def __init__(self, routes: _Routes, method: str, path: str) -> None:
+        self._routes, self._method, self._path = routes, method, path
+
+    def match(self, *, return_rule: bool) -> tuple[Rule, dict[str, Any]]:
+        if not return_rule:
+            raise NotImplementedError
+        return self._routes.match(self._method, self._path)

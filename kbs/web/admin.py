@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint
 
 from kbs.audit.established import whole
 from kbs.errors import MalformedRequest
@@ -16,7 +16,8 @@ from kbs.protocol.resource_uri import ResourcePath
 from kbs.services.broker import Broker
 from kbs.services.shelf import ATTESTATION_POLICIES, RESOURCE_POLICIES, RESOURCE_POLICY
 from kbs.web.access import Access
-from kbs.web.reading import MAX_POLICY_BODY, MAX_SMALL_BODY, body, json_answer, json_body, text
+from kbs.web.exchange import Answer, call, json_answer, whose
+from kbs.web.reading import MAX_POLICY_BODY, MAX_SMALL_BODY, json_body, text
 from verifier.errors import MalformedEvidence
 from verifier.formats.strict import base64_bytes
 from verifier.reference_values.provider import MAX_MESSAGE_BYTES
@@ -38,24 +39,23 @@ def _policies(routes: Blueprint, broker: Broker) -> None:
     administration = broker.administration
 
     @routes.post("/attestation-policy", access=Access.ADMIN)
-    def set_attestation_policy() -> Response:
+    def set_attestation_policy() -> Answer:
         members = json_body(MAX_POLICY_BODY, "type", "policy_id", "policy")
         if members["type"] != "rego":
             raise MalformedRequest("admin.policy_type", "policies are written in Rego", expected="rego")
-        return json_answer(administration.set_attestation_policy(text(members, "policy_id"), _rego(members),
-                                                                 g.administrator, g.at))
+        return json_answer(administration.set_attestation_policy(text(members, "policy_id"), _rego(members), *whose()))
 
     @routes.post("/resource-policy", access=Access.ADMIN)
-    def set_resource_policy() -> Response:
+    def set_resource_policy() -> Answer:
         source = _rego(json_body(MAX_POLICY_BODY, "policy"))
-        return json_answer(administration.set_resource_policy(source, g.administrator, g.at))
+        return json_answer(administration.set_resource_policy(source, *whose()))
 
     @routes.get("/resource-policy", access=Access.ADMIN)
-    def list_resource_policies() -> Response:
+    def list_resource_policies() -> Answer:
         return json_answer([RESOURCE_POLICY])
 
     @routes.get("/attestation-policy", access=Access.ADMIN)
-    def list_attestation_policies() -> Response:
+    def list_attestation_policies() -> Answer:
         return json_answer([entry.key for entry in administration.policies(ATTESTATION_POLICIES)])
 
     for space in (ATTESTATION_POLICIES, RESOURCE_POLICIES):
@@ -63,11 +63,11 @@ def _policies(routes: Blueprint, broker: Broker) -> None:
 
 
 def _one_policy(routes: Blueprint, broker: Broker, space: str) -> None:
-    def get(name: str) -> Response:
-        return Response(broker.administration.policy(space, name), content_type="text/plain; charset=utf-8")
+    def get(name: str) -> Answer:
+        return Answer(broker.administration.policy(space, name).encode(), content_type="text/plain; charset=utf-8")
 
-    def delete(name: str) -> Response:
-        broker.administration.delete_policy(space, name, g.administrator, g.at)
+    def delete(name: str) -> Answer:
+        broker.administration.delete_policy(space, name, *whose())
         return json_answer({})
 
     routes.add_url_rule(f"/{space}/<name>", f"get_{space}", get, methods=["GET"], access=Access.ADMIN)
@@ -78,21 +78,21 @@ def _reference_values(routes: Blueprint, broker: Broker) -> None:
     administration = broker.administration
 
     @routes.post("/reference-value", access=Access.ADMIN)
-    def register() -> Response:
-        return json_answer(administration.register_reference_values(body(MAX_MESSAGE_BYTES), g.administrator, g.at))
+    def register() -> Answer:
+        return json_answer(administration.register_reference_values(call().body(MAX_MESSAGE_BYTES), *whose()))
 
     @routes.get("/reference-value", access=Access.ADMIN)
-    def listed() -> Response:
+    def listed() -> Answer:
         return json_answer([{"name": value.name, "value": value.plain(), "expires": value.expires}
                             for value in administration.reference_values()])
 
     @routes.get("/reference-value/<path:name>", access=Access.ADMIN)
-    def get(name: str) -> Response:
+    def get(name: str) -> Answer:
         return json_answer(administration.reference_value(name).plain())
 
     @routes.delete("/reference-value/<path:name>", access=Access.ADMIN)
-    def delete(name: str) -> Response:
-        administration.delete_reference_value(name, g.administrator, g.at)
+    def delete(name: str) -> Answer:
+        administration.delete_reference_value(name, *whose())
         return json_answer({})
 
 
@@ -100,34 +100,34 @@ def _secrets(routes: Blueprint, broker: Broker) -> None:
     administration = broker.administration
 
     @routes.get("/admin/resources", access=Access.ADMIN)
-    def list_resources() -> Response:
-        return json_answer(administration.resources(request.args.get("prefix", "")))
+    def list_resources() -> Answer:
+        return json_answer(administration.resources(call().args.get("prefix", "")))
 
     @routes.get("/admin/resources/<repository>/<type>/<tag>", access=Access.ADMIN)
-    def list_versions(repository: str, type: str, tag: str) -> Response:
+    def list_versions(repository: str, type: str, tag: str) -> Answer:
         return json_answer(administration.resource_versions(ResourcePath(repository, type, tag)))
 
     @routes.post("/admin/resources/<repository>/<type>/<tag>/rollback", access=Access.ADMIN)
-    def roll_back(repository: str, type: str, tag: str) -> Response:
+    def roll_back(repository: str, type: str, tag: str) -> Answer:
         version = _number(json_body(MAX_SMALL_BODY, "version")["version"], "version")
         path = ResourcePath(repository, type, tag)
-        return json_answer(administration.roll_back_resource(path, version, g.administrator, g.at))
+        return json_answer(administration.roll_back_resource(path, version, *whose()))
 
     @routes.post("/admin/revoked-tokens", access=Access.ADMIN)
-    def revoke() -> Response:
-        administration.revoke_token(text(json_body(MAX_SMALL_BODY, "id"), "id"), g.administrator, g.at)
+    def revoke() -> Answer:
+        administration.revoke_token(text(json_body(MAX_SMALL_BODY, "id"), "id"), *whose())
         return json_answer({})
 
 
 def _audit(routes: Blueprint, broker: Broker) -> None:
     @routes.get("/admin/audit", access=Access.ADMIN)
-    def list_records() -> Response:
-        asked = request.args.get("last", "100")
+    def list_records() -> Answer:
+        asked = call().args.get("last", "100")
         last = _number(int(asked) if asked.isascii() and asked.isdigit() else None, "last")
         return json_answer(whole(broker.audit.last(min(last, MAX_LISTED_RECORDS)), broker.audit))
 
     @routes.get("/admin/audit/head", access=Access.ADMIN)
-    def head() -> Response:
+    def head() -> Answer:
         found = broker.audit.head()
         return json_answer({"count": found.count, "head": found.hash.hex()})
 

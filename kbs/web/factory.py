@@ -6,13 +6,14 @@ import logging
 import time
 from functools import cache
 
-from flask import Response, g, request
+from flask import Response
 from prometheus_client import Counter, Histogram
 
 from kbs import metrics
 from kbs.services.broker import Broker
 from kbs.web import admin, handshake, operations, problems, rate_limit, resource
-from kbs.web.access import GuardedFlask, guard, peer
+from kbs.web.access import GuardedFlask, guard
+from kbs.web.exchange import call
 from kbs.web.rate_limit import Buckets
 
 _LOG = logging.getLogger("kbs.requests")
@@ -40,22 +41,16 @@ def _counters(route: str, status: int) -> tuple[Counter, Histogram]:
 
 
 def _watch(app: GuardedFlask) -> None:
-    """Time, count and log every request, and keep every answer out of caches."""
-
-    @app.before_request
-    def started() -> None:
-        g.started = time.perf_counter()
+    """Time, count and log every request."""
 
     @app.after_request
     def answered(response: Response) -> Response:
-        rule = request.url_rule
-        route = rule.rule if rule else "unknown"
-        seconds = time.perf_counter() - g.started
-        requests, timer = _counters(route, response.status_code)
+        asked, status = call(), response.status_code
+        route = asked.url_rule.rule if asked.url_rule else "unknown"
+        seconds = time.perf_counter() - asked.started
+        requests, timer = _counters(route, status)
         requests.inc()
         timer.observe(seconds)
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        _LOG.info("request", extra={"method": request.method, "route": route, "status": response.status_code,
-                                    "milliseconds": round(seconds * 1000, 2), "peer": peer()})
+        _LOG.info("request", extra={"method": asked.method, "route": route, "status": status,
+                                    "milliseconds": round(seconds * 1000, 2), "peer": asked.peer})
         return response

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple
 
-from flask import Flask, Response
+from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from kbs.errors import (
@@ -34,6 +34,7 @@ from kbs.errors import (
 )
 from kbs.protocol.messages import ERROR_TYPE_PREFIX, ErrorBody, encode
 from kbs.services.decisions import Refused, as_kbs_error
+from kbs.web.exchange import Answer
 
 _LOG = logging.getLogger("kbs.web")
 
@@ -81,7 +82,7 @@ TABLE = (
 _SILENT = 500
 
 
-def problem(error: KbsError, reference: str | None = None) -> Response:
+def problem(error: KbsError, reference: str | None = None) -> Answer:
     """``error`` as an answer."""
     row = next(row for row in TABLE if isinstance(error, row.kind) and error.id.startswith(row.id))
     told = row.told or _sentence(error)
@@ -100,18 +101,18 @@ def handle(app: Flask) -> None:
     """Have every error that leaves a view answered from the table."""
 
     @app.errorhandler(Refused)
-    def refused(error: Refused) -> Response:
+    def refused(error: Refused) -> Answer:
         return problem(error.error, error.reference)
 
     @app.errorhandler(HTTPException)
-    def http(error: HTTPException) -> Response:
+    def http(error: HTTPException) -> Answer:
         if error.code == 413:
             return problem(TooLarge("request.size", "the body is too large"))
         return _answer(error.code or 500, ErrorBody(ERROR_TYPE_PREFIX + "InvalidRequestPath",
                                                     "there is nothing here for this method and path"))
 
     @app.errorhandler(Exception)
-    def other(error: Exception) -> Response:
+    def other(error: Exception) -> Answer:
         return problem(as_kbs_error(error))
 
 
@@ -122,5 +123,5 @@ def _sentence(error: KbsError) -> str:
     return told[:1000]
 
 
-def _answer(status: int, body: ErrorBody) -> Response:
-    return Response(encode(body), status, content_type="application/json")
+def _answer(status: int, body: ErrorBody) -> Answer:
+    return Answer(encode(body), status)

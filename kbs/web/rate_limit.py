@@ -6,11 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
 
-from flask import Flask, Response
+from flask import Flask
 
 from kbs.config import is_loopback
 from kbs.errors import RateLimited
-from kbs.web.access import peer
+from kbs.web.exchange import call
 
 MAX_ADDRESSES = 8192
 
@@ -40,8 +40,7 @@ def bound(app: Flask, buckets: Buckets) -> None:
     """Refuse what does not fit before anything else is done for it."""
 
     @app.before_request
-    def check() -> Response | None:
-        address = peer()
+    def check() -> None:
+        address = call().peer
         if not is_loopback(address) and not buckets.take(address):
             raise RateLimited("request.rate", "too many requests from this address")
-        return None
