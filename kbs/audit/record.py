@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from typing import Any, Protocol
@@ -71,7 +71,7 @@ class Entry:
 
     def written(self) -> Entry:
         """This with its body made now: before a transaction is opened that others wait for."""
-        return replace(self, _written=self.body())
+        return Entry(self.kind, self.outcome, self.error, self.subject, self.decision, self.body())
 
     def body(self) -> bytes:
         """The record's body: JSON with sorted keys, within the bounds above."""
@@ -179,7 +179,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 def _members(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     """Most are short texts, which are not worth a call each."""
     return {key if type(key) is str and len(key) <= MAX_TEXT else str(key)[:MAX_TEXT]:
-            item if type(item) is str and len(item) <= MAX_TEXT else plain(item, depth)
+            item if item is None or (type(item) is str and len(item) <= MAX_TEXT) else plain(item, depth)
             for key, item in islice(value.items(), MAX_ITEMS)}
 
 

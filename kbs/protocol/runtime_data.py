@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 import rfc8785
 
 from kbs.errors import MalformedAnswer, UnsupportedTee
@@ -92,4 +93,10 @@ def selected_hash(request: Request, challenge: Challenge) -> HashAlgorithm:
 
 
 def _digest(members: dict[str, Any], algorithm: HashAlgorithm) -> bytes:
-    return hashlib.new(algorithm, rfc8785.dumps(members)).digest()
+    return hashlib.new(algorithm, _canonical(members)).digest()
+
+
+def _canonical(members: dict[str, Any]) -> bytes:
+    """JCS of texts in objects. For ASCII, which is all that well-made ones hold, msgspec writes the very same bytes."""
+    plain = msgspec.json.encode(members, order="sorted")
+    return plain if plain.isascii() else rfc8785.dumps(members)

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import msgspec
 from flask import Request, Response, request
+from werkzeug.sansio.http import parse_cookie
 
 from kbs.config import is_loopback
 from kbs.errors import TooLarge
@@ -59,7 +60,7 @@ class Call(Request):
     @property
     def session_cookie(self) -> str | None:
         """The session's cookie; None without one."""
-        return self.cookies.get(SESSION_COOKIE)
+        return parse_cookie(self.environ.get("HTTP_COOKIE")).get(SESSION_COOKIE)
 
     @property
     def target(self) -> str:

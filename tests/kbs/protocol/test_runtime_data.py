@@ -155,3 +155,10 @@ def test_hash_that_was_not_offered_is_refused(extra: Any) -> None:
     with pytest.raises(MalformedAnswer) as caught:
         selected_hash(OFFER, Challenge(nonce="n", extra_params=extra))
     assert caught.value.id == "protocol.challenge.hash"
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=20) | TEXTS,
+       st.dictionaries(st.text(st.characters(codec="ascii"), max_size=8) | TEXTS, TEXTS, max_size=6))
+def test_digest_is_over_rfc_8785_whatever_the_texts(nonce: str, key: dict[str, str]) -> None:
+    text = rfc8785.dumps({"nonce": nonce, "tee-pubkey": key})
+    assert device_digest(nonce, key) == hashlib.sha384(text).digest()
