@@ -18,14 +18,14 @@ import json
 import multiprocessing
 import os
 import re
+import selectors
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,69 +81,87 @@ def main() -> int:
 # -- the load ----------------------------------------------------------------------------------------------------------
 
 
-class Client:
-    """One guest's connection: `handshake` does a whole one, as a guest would, and checks what it gets."""
-
-    def __init__(self, tee: SoftwareTee, send: Callable[[str, str, bytes | None, dict[str, str]], Any]) -> None:
-        self._tee = tee
-        self._send = send
-
-    def handshake(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        jwk = jwk_of(key.public_key())
-        answer, cookie = self._send("POST", "/kbs/v0/auth", b'{"version":"0.4.0","tee":"tdx","extra-params":""}', {})
-        nonce = json.loads(answer)["nonce"]
-        report_data = report_data_for("tdx", primary_digest(nonce, jwk))
-        message = {"init-data": None, "runtime-data": {"nonce": nonce, "tee-pubkey": jwk}, "tee-evidence": {
-            "primary_evidence": evidence_to_json(self._tee.evidence("tdx", report_data)), "additional_evidence": ""}}
-        self._send("POST", "/kbs/v0/attest", json.dumps(message).encode(), {"Cookie": cookie})
-        sealed, _ = self._send("GET", RESOURCE, None, {"Cookie": cookie})
-        if jwe.decrypt(sealed, key) != SECRET:
-            raise SystemExit("the broker released something else")
+Wanted = tuple[str, str, bytes | None, dict[str, str]]
+Steps = Generator[Wanted, tuple[bytes, str], None]
 
 
-def _http(port: int) -> Callable[[str, str, bytes | None, dict[str, str]], Any]:
-    """HTTP/1.1 with as little work as it takes, so that the load leaves the machine to the broker."""
-    connection = socket.create_connection(("127.0.0.1", port))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    answers = connection.makefile("rb")
+def handshake(tee: SoftwareTee) -> Steps:
+    """A whole one as a guest makes it, checking what it gets: yields each request (method, path, body, headers) and
+    takes its answer (body, cookie)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    jwk = jwk_of(key.public_key())
+    answer, cookie = yield "POST", "/kbs/v0/auth", b'{"version":"0.4.0","tee":"tdx","extra-params":""}', {}
+    nonce = json.loads(answer)["nonce"]
+    report_data = report_data_for("tdx", primary_digest(nonce, jwk))
+    message = {"init-data": None, "runtime-data": {"nonce": nonce, "tee-pubkey": jwk}, "tee-evidence": {
+        "primary_evidence": evidence_to_json(tee.evidence("tdx", report_data)), "additional_evidence": ""}}
+    yield "POST", "/kbs/v0/attest", json.dumps(message).encode(), {"Cookie": cookie}
+    sealed, _ = yield "GET", RESOURCE, None, {"Cookie": cookie}
+    if jwe.decrypt(sealed, key) != SECRET:
+        raise SystemExit("the broker released something else")
 
-    def send(method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
+
+class Guest:
+    """One connection (HTTP/1.1, kept alive) with handshake after handshake on it until ``end``."""
+
+    def __init__(self, tee: SoftwareTee, port: int, end: float) -> None:
+        self._tee, self._end = tee, end
+        self.times: list[tuple[float, float]] = []
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._received = b""
+        self._begin()
+
+    def proceed(self) -> bool:
+        """Take what has arrived; False when the last handshake is done."""
+        data = self.socket.recv(65536)
+        self._received += data
+        head, _, body = self._received.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)\ncontent-length: *(\d+)", head)
+        if not data or (length and len(body) > int(length[1])):
+            raise SystemExit("the broker answers something else")
+        if length is None or len(body) < int(length[1]):
+            return True
+        self._received = b""
+        if head.split(b" ", 2)[1] != b"200":
+            raise SystemExit(f"the broker answers {head!r} {body[:300]!r}")
+        return self._next(head, body)
+
+    def _next(self, head: bytes, body: bytes) -> bool:
+        cookie = re.search(rb"(?i)\nset-cookie: *([^;]+)", head)
+        try:
+            self._request(*self._steps.send((body, cookie[1].decode() if cookie else "")))
+        except StopIteration:
+            now = time.monotonic()
+            self.times.append((self._begun, now))
+            if now >= self._end:
+                return False
+            self._begin()
+        return True
+
+    def _begin(self) -> None:
+        self._begun = time.monotonic()
+        self._steps = handshake(self._tee)
+        self._request(*next(self._steps))
+
+    def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> None:
         fields = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
         head = f"{method} {path} HTTP/1.1\r\nHost: kbs\r\nContent-Length: {len(body or b'')}\r\n{fields}\r\n"
-        connection.sendall(head.encode() + (body or b""))
-        status, length, cookie = answers.readline(), 0, ""
-        while (line := answers.readline()) != b"\r\n":
-            name, _, text = line.decode("latin-1").partition(": ")
-            if name.lower() == "content-length":
-                length = int(text)
-            elif name.lower() == "set-cookie":
-                cookie = text.partition(";")[0]
-        data = answers.read(length)
-        if status.split()[1] != b"200":
-            raise SystemExit(f"{method} {path}: {status!r} {data[:300]!r}")
-        return data, cookie
-
-    return send
+        self.socket.sendall(head.encode() + (body or b""))
 
 
 def _load(tee: SoftwareTee, port: int, connections: int, seconds: float, results: Any) -> None:
-    """The load generator's process: guests in threads, each on a connection of its own."""
-    times: list[tuple[float, float]] = []
+    """The load generator's process: many guests in one thread, so that the machine is left to the broker."""
     end = time.monotonic() + seconds
-
-    def guest() -> None:
-        client = Client(tee, _http(port))
-        while (begun := time.monotonic()) < end:
-            client.handshake()
-            times.append((begun, time.monotonic()))
-
-    threads = [threading.Thread(target=guest) for _ in range(connections)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    results.put((times, time.process_time()))
+    guests = [Guest(tee, port, end) for _ in range(connections)]
+    with selectors.DefaultSelector() as selector:
+        for guest in guests:
+            selector.register(guest.socket, selectors.EVENT_READ, guest)
+        while selector.get_map():
+            for key, _ in selector.select():
+                if not key.data.proceed():
+                    selector.unregister(key.fileobj)
+    results.put(([times for guest in guests for times in guest.times], time.process_time()))
 
 
 def _measure(config: Config, tee: SoftwareTee, workers: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -295,16 +313,26 @@ def _stages(config: Config, tee: SoftwareTee, samples: int) -> dict[str, float]:
     broker = create_broker(config)
     app = create_app(config, broker)
     watch = Stopwatch()
-    client = Client(tee, _in_process(app, watch))
+    send = _in_process(app, watch)
     for _ in range(50):
-        client.handshake()
+        _make(handshake(tee), send)
     _instrument(watch, broker)
     watch.spent.clear()
     for _ in range(samples):
-        client.handshake()
+        _make(handshake(tee), send)
     broker.close()
     microseconds = {label: round(spent / samples * 1e6, 1) for label, spent in watch.spent.items()}
     return dict(sorted(microseconds.items(), key=lambda item: -item[1]))
+
+
+def _make(steps: Steps, send: Callable[..., tuple[bytes, str]]) -> None:
+    """One handshake, each request answered by ``send``."""
+    try:
+        wanted = next(steps)
+        while True:
+            wanted = steps.send(send(*wanted))
+    except StopIteration:
+        return
 
 
 def _instrument(watch: Stopwatch, broker: Any) -> None:
