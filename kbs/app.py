@@ -42,6 +42,7 @@ from kbs.storage.engine import sqlite_url
 from kbs.storage.sealed import SealedStorage
 from kbs.storage.sql import SqlStorage
 from kbs.web.factory import create_web
+from kbs.web.gateway import Gateway
 from kbs.web.rate_limit import Buckets
 from verifier.appraisal.expectations import Expectations
 from verifier.collateral.files import load, read_bounded
@@ -168,6 +169,12 @@ def create_app(config: Config, broker: Broker | None = None) -> Flask:
                       secure_cookies=config.url.startswith("https:"))
 
 
+def create_gateway(config: Config) -> Gateway:
+    """What granian serves: the web application of a broker of its own, behind bounded bodies."""
+    broker = create_broker(config)
+    return Gateway(create_app(config, broker), config.threads, disk=broker.disk)
+
+
 def _assemble(config: Config, state: State, clock: Callable[[], float]) -> Broker:
     engine = RegoEngine()
     shelf = Shelf(state.storage, engine)
@@ -184,7 +191,7 @@ def _assemble(config: Config, state: State, clock: Callable[[], float]) -> Broke
                                     transactions=state.database.transaction)
     return Broker(handshake=handshake, gate=gate, administration=administration,
                   admin_tokens=_admin_tokens(config, state.folder), shelf=shelf, audit=state.audit, token_keys=keys,
-                  clock=clock, close=state.database.close)
+                  clock=clock, close=state.database.close, disk=state.database.flush)
 
 
 def _verification(config: Config) -> Verification:

@@ -108,6 +108,10 @@ class TooLarge(KbsError):
     """A body, field or list beyond its bound."""
 
 
+class TooSlow(KbsError):
+    """A body that did not arrive in time."""
+
+
 class RateLimited(KbsError):
     """Too many requests; the same request may succeed later."""
 

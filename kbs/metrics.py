@@ -13,7 +13,7 @@ REGISTRY = CollectorRegistry()
 
 REQUESTS = Counter("kbs_requests", "Requests answered, by route and HTTP status.", ("route", "status"),
                    registry=REGISTRY)
-SECONDS = Histogram("kbs_request_seconds", "Time from a request's arrival to its answer.", ("route",),
+SECONDS = Histogram("kbs_request_seconds", "Time to work out an answer.", ("route",),
                     buckets=_BUCKETS, registry=REGISTRY)
 ATTESTATIONS = Counter("kbs_attestations", "Evidence judged, by TEE and outcome.", ("tee", "outcome"),
                        registry=REGISTRY)

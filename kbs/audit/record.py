@@ -29,7 +29,7 @@ MAX_DEPTH = 16
 # Larger integers lose digits in other languages' JSON; they are written as text.
 MAX_INTEGER = 2**53 - 1
 
-_SCALARS = frozenset((type(None), bool, int, float, msgspec.Raw))
+_AS_THEY_ARE = frozenset((type(None), bool, float, msgspec.Raw))
 _COLLECTIONS = (dict, list, tuple, set, frozenset, Mapping)
 
 _RECORD_TAG = b"attestkit kbs audit record v1"
@@ -165,8 +165,8 @@ def plain(value: Any, depth: int = 0) -> Any:
     kind = type(value)
     if kind is str:
         return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…"
-    if kind in _SCALARS:
-        return value if kind is not int or -MAX_INTEGER <= value <= MAX_INTEGER else str(value)
+    if kind in _AS_THEY_ARE or (kind is int and -MAX_INTEGER <= value <= MAX_INTEGER):
+        return value
     if kind is bytes:
         return plain(value.hex())
     if depth < MAX_DEPTH and isinstance(value, _COLLECTIONS):
@@ -177,10 +177,14 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def _members(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-    """Most are short texts, which are not worth a call each."""
-    return {key if type(key) is str and len(key) <= MAX_TEXT else str(key)[:MAX_TEXT]:
-            item if item is None or (type(item) is str and len(item) <= MAX_TEXT) else plain(item, depth)
-            for key, item in islice(value.items(), MAX_ITEMS)}
+    """Most are short texts and the like, which are not worth a call each."""
+    told = {}
+    for key, item in islice(value.items(), MAX_ITEMS):
+        kind = type(item)
+        simple = kind in _AS_THEY_ARE or (kind is str and len(item) <= MAX_TEXT)
+        told[key if type(key) is str and len(key) <= MAX_TEXT else str(key)[:MAX_TEXT]] = (
+            item if simple else plain(item, depth))
+    return told
 
 
 def _head_mac(count: int, hash: bytes, key: bytes) -> bytes:

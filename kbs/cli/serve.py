@@ -40,9 +40,9 @@ def _prepare(settings: Config) -> None:
 
 
 def _application(settings: Config) -> Any:
-    from kbs.app import create_app
+    from kbs.app import create_gateway
 
-    application = create_app(settings)
+    application = create_gateway(settings)
     # What is loaded now stays: the collector need not walk it again and again, nor as often as a small program's.
     gc.collect()
     gc.freeze()
@@ -62,8 +62,8 @@ def _server(settings: Config) -> Any:
     for warning in _warnings(settings):
         click.echo(f"kbs: {warning}", err=True)
     return Granian(
-        "kbs", address=host, port=port, interface=Interfaces.WSGI, workers=settings.workers,
-        blocking_threads=settings.threads, websockets=False, workers_kill_timeout=KILL_SECONDS,
+        "kbs", address=host, port=port, interface=Interfaces.RSGI, workers=settings.workers,
+        websockets=False, workers_kill_timeout=KILL_SECONDS,
         log_dictconfig=configuration(settings.log_level), ssl_cert=settings.tls.certificate, ssl_key=settings.tls.key)
 
 

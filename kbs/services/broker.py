@@ -12,12 +12,14 @@ from kbs.services.handshake import Handshake
 from kbs.services.release import ReleaseGate
 from kbs.services.shelf import Shelf
 from kbs.services.token_keys import TokenKey
+from kbs.storage.base import Disk
 
 
 @dataclass(frozen=True, kw_only=True)
 class Broker:
     """The services of one broker. ``clock`` gives Unix seconds; ``token_keys`` the present keys, the signing one
-    first; ``close`` gives back what the adapters hold."""
+    first; ``close`` gives back what the adapters hold; ``disk`` is where commits become durable, None where each
+    waits itself."""
 
     handshake: Handshake
     gate: ReleaseGate
@@ -28,6 +30,7 @@ class Broker:
     token_keys: Callable[[], Sequence[TokenKey]]
     clock: Callable[[], float]
     close: Callable[[], None]
+    disk: Disk | None = None
 
     def check_ready(self) -> None:
         """Whether requests can be served: storage answers, policies compile, the audit log can be appended to.

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from kbs.errors import StorageError
 
 MAX_KEY_CHARACTERS = 1024
 
+T = TypeVar("T")
 Encode = Callable[[int, bytes], bytes]
 
 
@@ -75,6 +76,20 @@ class Transactions(Protocol):
 
     def __call__(self) -> AbstractContextManager[None]:
         """Commit on leaving, roll back when an exception passes."""
+
+
+class Disk(Protocol):
+    """Where commits become durable, for whoever has better to do meanwhile than to wait within each."""
+
+    def put_off(self, act: Callable[[], T]) -> tuple[T, int]:
+        """What ``act`` returns, and the number of the last commit it made on this thread, for which nobody has waited:
+        what it returned may be shown only once `is_durable`. 0 when it made none."""
+
+    def is_durable(self, number: int) -> bool:
+        """Whether the disk has the commit ``number``."""
+
+    def sync(self, number: int) -> None:
+        """Return when it has. Raises `OSError`."""
 
 
 def check_name(space: str, key: str) -> None:

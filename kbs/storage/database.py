@@ -22,7 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import Table
 
 from kbs.errors import StorageError
-from kbs.storage.engine import Durability, open_engine, parsed_url, turn_file
+from kbs.storage.engine import Durability, beside, open_engine, parsed_url
+from kbs.storage.flush import Flush
 from kbs.storage.schema import REVISION
 from kbs.storage.turn import Turn
 
@@ -63,10 +64,12 @@ class Database:
     """
 
     def __init__(self, url: str, *, durability: Durability = "full", pool_size: int = 8) -> None:
-        self._engine = open_engine(parsed_url(url), durability, pool_size)
+        self._engine = open_engine(parsed_url(url), pool_size)
         self.is_sqlite = self._engine.dialect.name == "sqlite"
         self.faults = (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error)
-        self.turn = Turn(turn_file(self._engine.url)) if self.is_sqlite else None
+        self.turn = Turn(beside(self._engine.url, ".turn")) if self.is_sqlite else None
+        log = beside(self._engine.url, "-wal") if self.is_sqlite and durability == "full" else None
+        self.flush = None if log is None else Flush(log)
         self.here = threading.local()
         self._idle: deque[Any] = deque()
         self._compiled: dict[Executable, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {}
@@ -213,11 +216,13 @@ class Writing:
             return
         self._database.here.link = None
         try:
-            self._end(error)
-        except self._database.faults as fault:
-            raise told(fault) from None
-        finally:
-            self._end_turn()
+            self._settle(error)
+        except BaseException as fault:
+            self._connection.close()
+            if isinstance(fault, (*self._database.faults, OSError)):
+                raise told(fault) from None
+            raise
+        self._database.give(self._connection)
 
     def _begin(self) -> Any:
         connection = self._database.take()
@@ -229,19 +234,21 @@ class Writing:
                 raise
         return connection
 
-    def _end(self, error: BaseException | None) -> None:
-        """Commit, or roll back after ``error``. A connection on which the driver failed is not kept."""
+    def _settle(self, error: BaseException | None) -> None:
+        """Commit and wait for the disk, or roll back after ``error``; raises a fault of the driver's again."""
+        database, number = self._database, 0
         try:
-            if error is None:
-                self._connection.commit()
-            else:
+            if error is not None:
                 self._connection.rollback()
-            if isinstance(error, self._database.faults):
-                raise error
-        except BaseException:
-            self._connection.close()
-            raise
-        self._database.give(self._connection)
+            else:
+                self._connection.commit()
+                number = database.flush.written() if database.flush else 0
+        finally:
+            self._end_turn()
+        if isinstance(error, database.faults):
+            raise error
+        if database.flush and number:
+            database.flush.wait(number)
 
     def _end_turn(self) -> None:
         if self._database.turn is not None:

@@ -38,17 +38,17 @@ def parsed_url(url: str) -> URL:
     return parsed
 
 
-def turn_file(url: URL) -> Path | None:
-    """The lock's file beside an SQLite database; None for one in memory."""
-    return Path(f"{url.database}.turn") if url.database and url.database != ":memory:" else None
+def beside(url: URL, suffix: str) -> Path | None:
+    """The file of that suffix beside an SQLite database; None for one in memory."""
+    return Path(url.database + suffix) if url.database and url.database != ":memory:" else None
 
 
-def open_engine(url: URL, durability: Durability, pool_size: int) -> Engine:
+def open_engine(url: URL, pool_size: int) -> Engine:
     """SQLAlchemy's engine; connections are made when they are asked for. Raises `SetupError` without a driver."""
     if url.drivername == "sqlite":
         engine = create_engine(url, hide_parameters=True, poolclass=NullPool,
                                connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
-        _tune_sqlite(engine, durability)
+        _tune_sqlite(engine)
         return engine
     try:
         return create_engine(url, hide_parameters=True, pool_size=pool_size, max_overflow=pool_size,
@@ -57,12 +57,12 @@ def open_engine(url: URL, durability: Durability, pool_size: int) -> Engine:
         raise SetupError("storage.driver", "PostgreSQL needs psycopg: pip install 'attestkit[postgres]'") from None
 
 
-def _tune_sqlite(engine: Engine, durability: Durability) -> None:
+def _tune_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are opened here, not by the driver's guess
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
+        connection.execute("PRAGMA synchronous=NORMAL")  # the wait for the disk comes after: `kbs.storage.flush`
         connection.execute("PRAGMA secure_delete=ON")  # a deleted secret's sealed bytes do not linger in the file
         connection.execute("PRAGMA trusted_schema=OFF")
 

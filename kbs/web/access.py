@@ -20,6 +20,7 @@ from werkzeug.routing import MapAdapter, Rule
 from kbs.errors import SetupError
 from kbs.services.broker import Broker
 from kbs.web.exchange import Call, call
+from kbs.web.gateway import FAULT
 
 
 class Access(Enum):
@@ -80,6 +81,8 @@ def guard(app: GuardedFlask, broker: Broker) -> None:
     def check() -> None:
         asked = call()
         asked.at = int(broker.clock())
+        if (fault := asked.environ.get(FAULT)) is not None:
+            raise fault
         if asked.url_rule is None:
             return  # answered with 404 or 405, which tell nothing
         if asked.method == "HEAD":

@@ -29,6 +29,7 @@ from kbs.errors import (
     StorageError,
     TokenInvalid,
     TooLarge,
+    TooSlow,
     UndecidableEvidence,
     UnsupportedTee,
 )
@@ -71,6 +72,7 @@ TABLE = (
     Row(ProtocolError, "", 400, "AttestationError", None),
     Row(Conflict, "", 409, "PluginInternalError", None),
     Row(TooLarge, "", 413, "SerdeError", None),
+    Row(TooSlow, "", 408, "SerdeError", None),
     Row(RateLimited, "", 429, "AttestationError", None),
     Row(StorageError, "", 500, "PluginInternalError", "the broker failed"),
     Row(SetupError, "policy.", 500, "PolicyEngineError", "the broker failed"),

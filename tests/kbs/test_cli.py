@@ -410,6 +410,19 @@ def test_sigterm_lets_what_is_in_flight_finish(serve):
     assert server.process.wait(30) == 0
 
 
+def test_guests_that_send_slowly_keep_nobody_waiting(serve):
+    server = serve(workers=1)
+    slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
+    for connection in slow:
+        connection.sendall(b"POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    begun = time.monotonic()
+    assert server.request("GET", "/healthz")[0] == 200
+    assert time.monotonic() - begun < 5
+    for connection in slow:
+        connection.close()
+    assert server.stop() == 0
+
+
 def test_no_answer_is_cut_off_when_the_server_stops_under_load(serve):
     server = serve(workers=2)
     answered, cut = [], []

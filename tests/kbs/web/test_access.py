@@ -208,3 +208,15 @@ def test_resource_names_are_checked_before_anything_is_stored(world, segments):
     answer = world.admin("POST", f"/kbs/v0/resource/{segments}", b"x")
     assert answer.status_code == 404
     assert [entry.key for entry in world.broker.administration.resources()] == ["default/key/one"]
+
+
+def test_routes_that_are_remembered_keep_their_own_arguments(world):
+    app = GuardedFlask("x")
+    routes = Blueprint("routes", __name__)
+    routes.get("/<one>/<two>", access=Access.PUBLIC)(lambda one, two: f"{one} {two}")
+    app.register_blueprint(routes)
+    client = app.test_client()
+    for path, told in [("/a/b", b"a b"), ("/b/a", b"b a"), ("/a/b", b"a b"), (f"/{'x' * 300}/b", b"x" * 300 + b" b")]:
+        assert client.get(path).data == told
+    assert client.post("/a/b").status_code == 405
+    assert client.get("/a").status_code == 404

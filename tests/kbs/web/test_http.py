@@ -20,8 +20,8 @@ STATUSES = {
     "MalformedRequest": 400, "UnsupportedVersion": 400, "UnsupportedTee": 400, "ProtocolError": 400,
     "SessionInvalid": 401, "TokenInvalid": 401, "AdminDenied": 401, "AuthenticationError": 500,
     "AttestationRefused": 403, "PolicyDenied": 403, "ResourceNotFound": 404, "Conflict": 409, "TooLarge": 413,
-    "RateLimited": 429, "UndecidableEvidence": 503, "StorageError": 500, "SetupError": 500, "MalformedAnswer": 500,
-    "KbsError": 500,
+    "TooSlow": 408, "RateLimited": 429, "UndecidableEvidence": 503, "StorageError": 500, "SetupError": 500,
+    "MalformedAnswer": 500, "KbsError": 500,
 }
 
 
