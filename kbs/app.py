@@ -66,7 +66,7 @@ class State:
     def __init__(self, config: Config) -> None:
         self.folder = keyfile.private_folder(config.state)
         self.keys = keyfile.private_folder(self.folder / "keys")
-        self.database = Database(self._url(config), durability=config.durability, pool_size=config.threads + 2)
+        self.database = Database(self._url(config), durability=config.durability, pool_size=config.thread_count + 2)
         try:
             self.database.prepare()
             self.storage = SealedStorage(SqlStorage(self.database), self.key("sealing"))
@@ -172,7 +172,7 @@ def create_app(config: Config, broker: Broker | None = None) -> Flask:
 def create_gateway(config: Config) -> Gateway:
     """What granian serves: the web application of a broker of its own, behind bounded bodies."""
     broker = create_broker(config)
-    return Gateway(create_app(config, broker), config.threads, disk=broker.disk)
+    return Gateway(create_app(config, broker), config.thread_count, disk=broker.disk)
 
 
 def _assemble(config: Config, state: State, clock: Callable[[], float]) -> Broker:

@@ -26,6 +26,7 @@ MAX_CONFIG_BYTES = 1024 * 1024
 
 Seconds = Annotated[int, Meta(ge=10, le=3600)]
 Count = Annotated[int, Meta(ge=1, le=256)]
+_THREADS_WITH_DATABASE = 4
 Rate = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
@@ -106,15 +107,16 @@ class Config(Section, frozen=True):
 
     state: the folder of keys and of the SQLite file. listen: ``address:port``. public_url: how guests reach this
     broker; empty means the address it listens on. database: empty for SQLite in the state folder, or
-    ``postgresql://…``. durability: ``full`` waits for the disk at every commit, ``normal`` may lose the last commits
-    when the power fails.
+    ``postgresql://…``. threads: of each worker; 0 means one with SQLite, and four with a database that is waited for.
+    durability: ``full`` answers when the disk has every commit that the answer rests on, ``normal`` may lose the last
+    ones when the power fails.
     """
 
     state: Path
     listen: str = "127.0.0.1:8080"
     public_url: str = ""
     workers: Count = 1
-    threads: Count = 1
+    threads: Annotated[int, Meta(ge=0, le=256)] = 0
     database: str = ""
     durability: Literal["full", "normal"] = "full"
     insecure_http: bool = False
@@ -147,6 +149,11 @@ class Config(Section, frozen=True):
         if match is None or int(match[3]) > 65535:
             raise SetupError("config.listen", "not an address to listen on", expected="address:port", got=self.listen)
         return match[1] or match[2], int(match[3])
+
+    @property
+    def thread_count(self) -> int:
+        """How many threads a worker answers with."""
+        return self.threads or (_THREADS_WITH_DATABASE if self.database else 1)
 
     @property
     def url(self) -> str:

@@ -10,7 +10,8 @@ from sqlalchemy import BindParameter, and_, bindparam, delete, func, insert, sel
 
 from kbs.errors import Conflict
 from kbs.storage.base import Encode, Entry, Record, check_name
-from kbs.storage.database import Database, Link
+from kbs.storage.blocks import Link
+from kbs.storage.database import Database
 from kbs.storage.schema import GENERATION, ITEM, ITEM_VERSION
 
 _SPACE: BindParameter[str] = bindparam("s")

@@ -1,7 +1,6 @@
 """From granian's requests (RSGI) to Flask's (WSGI).
 
-A body is read here, before anything else is done for its request: whole, bounded in size, in time and in what all
-bodies together may hold. However slowly somebody sends, no thread waits for them. With one thread the application runs
+A body is read before anything else is done for its request (`kbs.web.bodies`). With one thread the application runs
 between the reads of bodies, on the loop's own thread, so that nothing is handed over, and an answer that rests on a
 commit is held back until the disk has it, while others are served; with more threads, a pool runs it and each waits.
 
@@ -12,16 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
-from kbs.errors import KbsError, RateLimited, StorageError, TooLarge, TooSlow
-from kbs.protocol.messages import MAX_RESOURCE_BYTES
+from kbs.errors import StorageError
 from kbs.storage.base import Disk
+from kbs.web.bodies import BODY_SECONDS, Bodies, Pieces
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -29,11 +27,6 @@ if TYPE_CHECKING:
 Answered = tuple[int, list[tuple[str, str]], bytes]
 
 FAULT = "kbs.fault"
-
-# No route takes more; each has its own bound below this one.
-MAX_BODY_BYTES = MAX_RESOURCE_BYTES
-MAX_HELD_BYTES = 8 * MAX_BODY_BYTES
-BODY_SECONDS = 10.0
 
 
 class Headers(Protocol):
@@ -59,14 +52,8 @@ class Scope(Protocol):
         """All of them."""
 
 
-class Exchange(Protocol):
-    """The body to be read, piece by piece, and the way to answer."""
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """The body's pieces."""
-
-    async def __call__(self) -> bytes:
-        """The whole body."""
+class Exchange(Pieces, Protocol):
+    """The body to be read, and the way to answer."""
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Answer."""
@@ -146,74 +133,6 @@ class Gateway:
         return status, headers, body
 
 
-class Body:
-    """What was read; ``reserved``: how much of what may be held it counts for; ``fault``: why it is not whole."""
-
-    __slots__ = ("data", "fault", "reserved")
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.reserved = 0
-        self.fault: KbsError | None = None
-
-
-class Bodies:
-    """Reads them within the bounds of this module's head. Lives on the loop's thread."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._held = 0
-        self._waiting: dict[asyncio.Task[Any], float] = {}
-
-    async def read(self, exchange: Exchange, size: str | None) -> Body:
-        """A whole body, or why there is none; to be given to `release`. ``size``: what the request says of it."""
-        body = Body()
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
-        try:
-            self._reserve(body, 0 if size is None else _number(size))
-            self._waiting[task] = time.monotonic() + self._seconds
-            body.data = await (self._pieces(exchange, body) if size is None else exchange())
-        except asyncio.CancelledError:
-            if task in self._waiting:
-                raise
-            body.fault = TooSlow("request.slow", f"the body did not arrive within {self._seconds:g} seconds")
-        except KbsError as error:
-            body.fault = error
-        finally:
-            self._waiting.pop(task, None)
-        return body
-
-    def release(self, body: Body) -> None:
-        """The request is answered."""
-        self._held -= body.reserved
-        body.reserved = 0
-
-    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Now and from time to time, end the waits that last too long: a clock for all costs less than one for each."""
-        now = time.monotonic()
-        for task, end in list(self._waiting.items()):
-            if now >= end:
-                del self._waiting[task]
-                task.cancel()
-        loop.call_later(min(1.0, self._seconds / 2), self.watch, loop)
-
-    async def _pieces(self, exchange: Exchange, body: Body) -> bytes:
-        data = bytearray()
-        async for piece in exchange:
-            self._reserve(body, len(piece))
-            data += piece
-        return bytes(data)
-
-    def _reserve(self, body: Body, size: int) -> None:
-        """Count ``size`` more bytes. Raises `TooLarge` for one body, `RateLimited` for all together."""
-        if body.reserved + size > MAX_BODY_BYTES:
-            raise TooLarge("request.size", "the body is too large", expected=f"<= {MAX_BODY_BYTES} bytes")
-        if self._held + size > MAX_HELD_BYTES:
-            raise RateLimited("request.busy", "too many large requests at a time")
-        body.reserved += size
-        self._held += size
-
-
 def environment(scope: Scope) -> WSGIEnvironment:
     """The request as WSGI has it (PEP 3333), its body still missing."""
     host, _, port = scope.server.rpartition(":")
@@ -243,13 +162,6 @@ def _key(name: str) -> str:
         return ""
     key = name.upper().replace("-", "_")
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
-
-
-def _number(text: str) -> int:
-    """Bytes that a request announces. Raises `TooLarge` for a number of no sensible length."""
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise TooLarge("request.size", "the body's length is no number that fits", got=text[:40])
-    return int(text)
 
 
 def _no_write(_data: bytes) -> None:

@@ -141,3 +141,9 @@ def test_password_of_the_database_is_not_shown(load):
     found = load('database = "postgresql://kbs:canary@db/kbs"')
     assert "canary" not in repr(found)
     assert "canary" not in str(found)
+
+
+def test_threads_are_for_databases_that_are_waited_for(load):
+    assert load("").thread_count == 1
+    assert load('database = "postgresql://kbs@db/kbs"').thread_count == 4
+    assert load('threads = 3\ndatabase = "postgresql://kbs@db/kbs"').thread_count == 3

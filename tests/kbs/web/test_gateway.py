@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from kbs.web import gateway
-from kbs.web.gateway import FAULT, MAX_BODY_BYTES, Gateway, environment
+from kbs.web import bodies
+from kbs.web.bodies import MAX_BODY_BYTES
+from kbs.web.gateway import FAULT, Gateway, environment
 
 
 def scope(*headers, method="POST", path="/kbs/v0/auth", client="192.0.2.7:50001", version="1.1"):
@@ -105,7 +106,7 @@ def test_announced_size_beyond_the_bound_is_refused_before_a_byte_is_read(announ
 
 
 def test_body_without_a_stated_size_is_cut_at_the_bound(monkeypatch):
-    monkeypatch.setattr(gateway, "MAX_BODY_BYTES", 10)
+    monkeypatch.setattr(bodies, "MAX_BODY_BYTES", 10)
     exchange = Exchange(b"x" * 6, b"x" * 6, b"x" * 6)
     assert told(scope(("transfer-encoding", "chunked")), exchange) == (500, b"request.size")
     assert exchange.read == 12
@@ -117,7 +118,7 @@ def test_body_that_does_not_come_is_given_up(request_):
 
 
 def test_slow_bodies_keep_nobody_waiting_and_all_bodies_together_are_bounded(monkeypatch):
-    monkeypatch.setattr(gateway, "MAX_HELD_BYTES", 25)
+    monkeypatch.setattr(bodies, "MAX_HELD_BYTES", 25)
     door = Gateway(echo, 1)
     ten = scope(("content-length", "10"))
 
