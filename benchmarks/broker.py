@@ -391,7 +391,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], metavar="N")
-    parser.add_argument("--connections", type=int, default=16, metavar="N", help="guests at the same time")
+    parser.add_argument("--connections", type=int, default=64, metavar="N", help="guests at the same time")
     parser.add_argument("--seconds", type=float, default=15.0, help="per run")
     parser.add_argument("--samples", type=int, default=500, metavar="N", help="handshakes for the breakdown")
     parser.add_argument("--durability", choices=["full", "normal"], default="full")
