@@ -172,7 +172,8 @@ def create_app(config: Config, broker: Broker | None = None) -> Flask:
 def create_gateway(config: Config) -> Gateway:
     """What granian serves: the web application of a broker of its own, behind bounded bodies."""
     broker = create_broker(config)
-    return Gateway(create_app(config, broker), config.thread_count, disk=broker.disk)
+    return Gateway(create_app(config, broker), config.thread_count, disk=broker.disk,
+                   body_seconds=config.limits.body_seconds)
 
 
 def _assemble(config: Config, state: State, clock: Callable[[], float]) -> Broker:

@@ -96,10 +96,12 @@ class Admin(Section, frozen=True):
 
 
 class Limits(Section, frozen=True):
-    """``requests_per_second`` and ``burst`` bound each address that is not this machine; 0 bounds nobody."""
+    """``requests_per_second`` and ``burst`` bound each address that is not this machine; 0 bounds nobody.
+    ``body_seconds``: how long a request's body may take to arrive."""
 
     requests_per_second: Rate = 50
     burst: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
+    body_seconds: Annotated[int, Meta(ge=1, le=3600)] = 10
 
 
 class Config(Section, frozen=True):

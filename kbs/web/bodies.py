@@ -15,6 +15,9 @@ from kbs.protocol.messages import MAX_RESOURCE_BYTES
 
 # No route takes more; each has its own bound below this one.
 MAX_BODY_BYTES = MAX_RESOURCE_BYTES
+# Larger bodies than small ones share a bound, so that a flood of them keeps only others of their size out. Bytes count
+# when they have arrived: what somebody merely announces keeps nobody out.
+SMALL_BYTES = 128 * 1024
 MAX_HELD_BYTES = 8 * MAX_BODY_BYTES
 BODY_SECONDS = 10.0
 
@@ -30,7 +33,7 @@ class Pieces(Protocol):
 
 
 class Body:
-    """What was read; ``reserved``: how much of what may be held it counts for; ``fault``: why it is not whole."""
+    """What was read; ``reserved``: how many bytes of what may be held it takes; ``fault``: why it is not whole."""
 
     __slots__ = ("data", "fault", "reserved")
 
@@ -53,15 +56,19 @@ class Bodies:
         body = Body()
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         try:
-            self._reserve(body, 0 if size is None else _number(size))
+            small = size is not None and _number(size) <= SMALL_BYTES
             self._waiting[task] = time.monotonic() + self._seconds
-            body.data = await (self._pieces(coming, body) if size is None else coming())
+            body.data = await (coming() if small else self._pieces(coming, body))
         except asyncio.CancelledError:
             if task in self._waiting:
+                self.release(body)
                 raise
             body.fault = TooSlow("request.slow", f"the body did not arrive within {self._seconds:g} seconds")
         except KbsError as error:
             body.fault = error
+        except BaseException:  # the guest is gone
+            self.release(body)
+            raise
         finally:
             self._waiting.pop(task, None)
         return body
@@ -90,7 +97,7 @@ class Bodies:
     def _reserve(self, body: Body, size: int) -> None:
         """Count ``size`` more bytes. Raises `TooLarge` for one body, `RateLimited` for all together."""
         if body.reserved + size > MAX_BODY_BYTES:
-            raise TooLarge("request.size", "the body is too large", expected=f"<= {MAX_BODY_BYTES} bytes")
+            raise _too_large()
         if self._held + size > MAX_HELD_BYTES:
             raise RateLimited("request.busy", "too many large requests at a time")
         body.reserved += size
@@ -98,7 +105,11 @@ class Bodies:
 
 
 def _number(text: str) -> int:
-    """Bytes that a request announces. Raises `TooLarge` for a number of no sensible length."""
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise TooLarge("request.size", "the body's length is no number that fits", got=text[:40])
+    """Bytes that a request announces. Raises `TooLarge`."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= MAX_BODY_BYTES):
+        raise _too_large()
     return int(text)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge("request.size", "the body is too large", expected=f"<= {MAX_BODY_BYTES} bytes")

@@ -117,23 +117,43 @@ def test_body_that_does_not_come_is_given_up(request_):
     assert told(request_, Exchange(b"abc", ends=False), body_seconds=0.05) == (500, b"request.slow")
 
 
-def test_slow_bodies_keep_nobody_waiting_and_all_bodies_together_are_bounded(monkeypatch):
+@pytest.mark.parametrize("large", [scope(("content-length", "10")), scope(("transfer-encoding", "chunked"))])
+def test_large_bodies_together_are_bounded_and_close_the_door_to_large_ones_only(monkeypatch, large):
+    monkeypatch.setattr(bodies, "SMALL_BYTES", 5)
     monkeypatch.setattr(bodies, "MAX_HELD_BYTES", 25)
     door = Gateway(echo, 1)
-    ten = scope(("content-length", "10"))
+
+    async def asked(request, *pieces):
+        exchange = Exchange(*pieces)
+        await door.__rsgi__(request, exchange)
+        return exchange.answer[2]
 
     async def run():
-        slow = [asyncio.create_task(door.__rsgi__(ten, Exchange(b"x", ends=False))) for _ in range(2)]
+        slow = [asyncio.create_task(door.__rsgi__(large, Exchange(b"x" * 9, ends=False))) for _ in range(2)]
+        announced = [asyncio.create_task(door.__rsgi__(large, Exchange(ends=False))) for _ in range(9)]
         await asyncio.sleep(0)
-        late, small = Exchange(b"x" * 10), Exchange(b"abcd")
-        await door.__rsgi__(ten, late)
-        await door.__rsgi__(scope(("content-length", "4")), small)
-        for task in slow:
+        answers = [await asked(large, b"x" * 7), await asked(large, b"x" * 8),
+                   await asked(scope(("content-length", "4")), b"abcd")]
+        for task in (*slow, *announced):
             task.cancel()
-        await asyncio.gather(*slow, return_exceptions=True)
-        return late.answer[2], small.answer[2]
+        await asyncio.gather(*slow, *announced, return_exceptions=True)
+        return answers, await asked(large, b"x" * 10)
 
-    assert asyncio.run(run()) == (b"request.busy", b"abcd")
+    assert asyncio.run(run()) == ([b"x" * 7, b"request.busy", b"abcd"], b"x" * 10)
+
+
+def test_guest_that_hangs_up_leaves_nothing_behind():
+    class Gone(Exchange):
+        async def __aiter__(self):
+            yield b"x" * 1000
+            raise ConnectionError
+
+    door, exchange = Gateway(echo, 1), Gone()
+    with pytest.raises(ConnectionError):
+        asyncio.run(door.__rsgi__(scope(("transfer-encoding", "chunked")), exchange))
+    assert door._bodies._held == 0
+    assert door._bodies._waiting == {}
+    assert exchange.answer is None
 
 
 @pytest.mark.parametrize(("threads", "name"), [(1, "MainThread"), (2, "kbs_0")])
