@@ -82,11 +82,11 @@ class Gateway:
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         """One request."""
         environ = environment(scope)
+        in_pieces = environ.pop("HTTP_TRANSFER_ENCODING", None) is not None or scope.http_version[0] != "1"
         size = environ.get("CONTENT_LENGTH")
-        if size is None and scope.http_version[0] == "1" and "HTTP_TRANSFER_ENCODING" not in environ:
-            body = None
-        else:
-            body = await self._bodies.read(exchange, size)
+        body = None
+        if in_pieces or size is not None:
+            body = await self._bodies.read(exchange, None if in_pieces else size)
             environ["CONTENT_LENGTH"], environ["wsgi.input"] = str(len(body.data)), BytesIO(body.data)
             environ[FAULT] = body.fault
         try:

@@ -410,6 +410,17 @@ def test_sigterm_lets_what_is_in_flight_finish(serve):
     assert server.process.wait(30) == 0
 
 
+def test_bodies_come_with_their_size_or_in_pieces(serve):
+    server = serve(workers=1)
+    body = b'{"version":"0.4.0","tee":"tdx","extra-params":""}'
+    whole = server.request("POST", "/kbs/v0/auth", body)
+    pieces = server.request("POST", "/kbs/v0/auth", iter([body[:10], body[10:]]))
+    assert (whole[0], pieces[0]) == (200, 200)
+    assert server.request("POST", "/kbs/v0/auth", iter([b"x" * 10_000] * 2))[0] == 413
+    assert server.request("HEAD", "/healthz")[:2] == (405, b"")
+    assert server.stop() == 0
+
+
 def test_guests_that_send_slowly_keep_nobody_waiting(serve):
     server = serve(workers=1)
     slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]

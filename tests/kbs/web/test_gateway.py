@@ -112,6 +112,13 @@ def test_body_without_a_stated_size_is_cut_at_the_bound(monkeypatch):
     assert exchange.read == 12
 
 
+@pytest.mark.parametrize("headers", [[("content-length", "6"), ("transfer-encoding", "chunked")],
+                                     [("transfer-encoding", "chunked"), ("content-length", "6")]])
+def test_size_that_does_not_count_is_not_believed(monkeypatch, headers):
+    monkeypatch.setattr(bodies, "MAX_BODY_BYTES", 10)
+    assert told(scope(*headers), Exchange(b"x" * 6, b"x" * 6)) == (500, b"request.size")
+
+
 @pytest.mark.parametrize("request_", [scope(("content-length", "6")), scope(("transfer-encoding", "chunked"))])
 def test_body_that_does_not_come_is_given_up(request_):
     assert told(request_, Exchange(b"abc", ends=False), body_seconds=0.05) == (500, b"request.slow")
