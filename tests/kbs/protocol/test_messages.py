@@ -111,6 +111,20 @@ def test_every_json_value_without_equal_keys_is_read_as_the_standard_decoder_rea
     assert messages.decode_request(text).extra_params == json.loads(text)["extra-params"]
 
 
+@given(st.lists(st.text(alphabet='[]{}"\\\\ab', max_size=60), max_size=4), st.integers(1, 40))
+def test_depth_is_counted_outside_of_strings(texts: list[str], depth: int) -> None:
+    nested: Any = texts
+    for _ in range(depth - 1):
+        nested = [nested, *texts]
+    text = json.dumps(REQUEST | {"extra-params": nested}).encode()
+    if depth + 1 <= wire.MAX_DEPTH:
+        assert messages.decode_request(text).extra_params == nested
+    else:
+        with pytest.raises(MalformedRequest) as caught:
+            messages.decode_request(text)
+        assert caught.value.id == "protocol.request.nesting"
+
+
 @given(st.dictionaries(st.text(max_size=6), JSON, min_size=1, max_size=5), st.data())
 def test_a_key_that_occurs_twice_in_one_object_is_refused_wherever_it_stands(
     members: dict[str, Any], data: st.DataObject,
