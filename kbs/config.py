@@ -26,8 +26,10 @@ MAX_CONFIG_BYTES = 1024 * 1024
 
 Seconds = Annotated[int, Meta(ge=10, le=3600)]
 Count = Annotated[int, Meta(ge=1, le=256)]
-_THREADS_WITH_DATABASE = 4
 Rate = Annotated[int, Meta(ge=0, le=1_000_000)]
+
+# A database on another machine is waited for at every statement, an SQLite file hardly ever.
+_THREADS_WITH_DATABASE = 4
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

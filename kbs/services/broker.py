@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kbs.audit.record import AuditLog
+from kbs.errors import StorageError
 from kbs.services.admin import Administration
 from kbs.services.admin_tokens import AdminTokens
 from kbs.services.handshake import Handshake
@@ -33,10 +34,13 @@ class Broker:
     disk: Disk | None = None
 
     def check_ready(self) -> None:
-        """Whether requests can be served: storage answers, policies compile, the audit log can be appended to.
+        """Whether requests can be served: storage answers, policies compile, the audit log can be appended to,
+        and the disk has not failed.
 
         Raises `KbsError`.
         """
         self.shelf.in_force()
         self.audit.head()
         self.token_keys()
+        if self.disk is not None and self.disk.failed:
+            raise StorageError("storage.disk", "the disk failed; the worker must be started anew")

@@ -81,6 +81,10 @@ class Transactions(Protocol):
 class Disk(Protocol):
     """Where commits become durable, for whoever has better to do meanwhile than to wait within each."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether it failed to take a commit, after which it is believed nothing more."""
+
     def put_off(self, act: Callable[[], T]) -> tuple[T, int]:
         """What ``act`` returns, and the number of the last commit it made on this thread, for which nobody has waited:
         what it returned may be shown only once `is_durable`. 0 when it made none."""
@@ -89,7 +93,7 @@ class Disk(Protocol):
         """Whether the disk has the commit ``number``."""
 
     def sync(self, number: int) -> None:
-        """Return when it has. Raises `OSError`."""
+        """Return when it has. Raises `OSError`, from the first time on for every commit that is not on the disk."""
 
 
 def check_name(space: str, key: str) -> None:

@@ -45,14 +45,20 @@ class Link:
         return self._connection.execute(*self._database.compiled(statement, values))
 
 
-class Reading:
-    """What `Database.reading` gives. A thread's open transaction is joined."""
+class _Block:
+    """On a connection of its own; None while it joins its thread's open transaction."""
 
     __slots__ = ("_connection", "_database")
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection: Any = None
+
+
+class Reading(_Block):
+    """What `Database.reading` gives. A thread's open transaction is joined."""
+
+    __slots__ = ()
 
     def __enter__(self) -> Link:
         joined: Link | None = getattr(self._database.here, "link", None)
@@ -74,14 +80,10 @@ class Reading:
         self._database.give(self._connection)
 
 
-class Writing:
+class Writing(_Block):
     """What `Database.writing` gives. A thread's open transaction is joined, and ends with the block that opened it."""
 
-    __slots__ = ("_connection", "_database")
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._connection: Any = None
+    __slots__ = ()
 
     def __enter__(self) -> Link:
         database = self._database

@@ -32,7 +32,8 @@ class Database:
 
     url: ``sqlite:///FILE`` or ``postgresql://…`` (psycopg 3). durability: ``full`` waits for the disk at every commit;
     ``normal`` survives the end of the process, but a power cut may undo the last commits. For SQLite only: PostgreSQL
-    follows its own ``synchronous_commit``.
+    follows its own ``synchronous_commit``. ``faults``, ``turn``, ``here``, `take` and `give` are for
+    `kbs.storage.blocks`.
     """
 
     def __init__(self, url: str, *, durability: Durability = "full", pool_size: int = 8) -> None:

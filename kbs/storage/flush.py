@@ -30,6 +30,7 @@ class Flush:
         self._here = threading.local()
         self._written = 0
         self._durable = 0
+        self.failed = False
 
     def written(self) -> int:
         """The number of a commit that was just made; to be called before anybody else can write."""
@@ -60,10 +61,12 @@ class Flush:
         with self._lock:
             if self._durable >= number:
                 return
-            reached = self._written
+            if self.failed:  # what the disk did not take then is forgotten by the system: a sync now would say nothing
+                raise OSError("the disk failed before")
+            reached, self.failed = self._written, True
             file = os.open(self._log, os.O_RDWR | os.O_CLOEXEC)
             try:
                 os.fdatasync(file)
             finally:
                 os.close(file)
-            self._durable = reached
+            self._durable, self.failed = reached, False

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from flask import Flask, Request, abort
 from flask.sessions import NullSession, SessionInterface, SessionMixin
@@ -126,7 +126,5 @@ class _Route:
     def __init__(self, routes: _Routes, method: str, path: str) -> None:
         self._routes, self._method, self._path = routes, method, path
 
-    def match(self, *, return_rule: bool) -> tuple[Rule, dict[str, Any]]:
-        if not return_rule:
-            raise NotImplementedError
+    def match(self, *, return_rule: Literal[True]) -> tuple[Rule, dict[str, Any]]:  # noqa: ARG002 - Flask's one way
         return self._routes.match(self._method, self._path)

@@ -165,4 +165,4 @@ def _key(name: str) -> str:
 
 
 def _no_write(_data: bytes) -> None:
-    raise NotImplementedError("an application answers with what it returns")
+    raise RuntimeError("an application answers with what it returns, not through write()")

@@ -37,7 +37,7 @@ class Buckets:
 
 
 def bound(app: Flask, buckets: Buckets) -> None:
-    """Refuse what does not fit before anything else is done for it."""
+    """Refuse what does not fit before anything but reading its body is done for it."""
 
     @app.before_request
     def check() -> None:

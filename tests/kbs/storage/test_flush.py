@@ -96,8 +96,21 @@ def test_disk_that_fails_is_an_error_and_not_an_answer(database, monkeypatch):
         add(database, 1)
     assert refused.value.id == "storage.database"
     assert "canary" not in str(refused.value)
-    monkeypatch.undo()
-    add(database, 2)
+
+
+def test_disk_that_failed_once_is_not_believed_again(database, monkeypatch):
+    """The kernel forgets pages that it could not write: the next sync succeeds without them."""
+    answers = iter([OSError(5, "x")])
+
+    def fails_once(file):
+        for error in answers:
+            raise error
+        REAL(file)
+
+    monkeypatch.setattr(os, "fdatasync", fails_once)
+    for number in (1, 2):
+        with pytest.raises(StorageError):
+            add(database, number)
     assert numbers(database) == [1, 2]
 
 

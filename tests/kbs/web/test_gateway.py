@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
+from kbs.app import create_app, create_broker
 from kbs.web import bodies
 from kbs.web.bodies import MAX_BODY_BYTES
 from kbs.web.gateway import FAULT, Gateway, environment
@@ -226,3 +229,35 @@ def test_answer_is_closed_when_it_was_read():
 
     assert served(scope(), Exchange(), application=application) == (404, [("A", "b")], b"xy")
     assert closed == [True]
+
+
+def test_application_that_writes_instead_of_returning_is_a_fault_of_ours():
+    def application(environ, start_response):
+        start_response("200 OK", [])(b"x")
+
+    with pytest.raises(RuntimeError, match="write"):
+        served(scope(), Exchange(), application=application)
+
+
+def test_broker_takes_back_what_the_disk_does_not_hold(world, monkeypatch):
+    broker = create_broker(msgspec.structs.replace(world.config, durability="full"), clock=world.clock)
+    app, synced = create_app(world.config, broker), []
+
+    def stored(tag):
+        request = scope(("authorization", f"Bearer {world.admin_token()}"), ("content-length", "1"),
+                        path=f"/kbs/v0/resource/default/key/{tag}")
+        return served(request, Exchange(b"x"), application=app, disk=broker.disk)[0]
+
+    def failing(file):
+        synced.append(file)
+        raise OSError(5, "canary")
+
+    def ready():
+        return served(scope(method="GET", path="/readyz"), Exchange(), application=app, disk=broker.disk)[0]
+
+    assert (stored("one"), ready()) == (200, 200)
+    monkeypatch.setattr(os, "fdatasync", failing)
+    assert stored("two") == 500
+    assert len(synced) == 1
+    assert ready() == 503
+    broker.close()
