@@ -18,8 +18,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Generic, TypeVar
 
-from flask import Flask
-
 from kbs.audit.sql import SqlAuditLog
 from kbs.config import Config
 from kbs.errors import Conflict, KbsError, SetupError
@@ -41,6 +39,7 @@ from kbs.storage.database import Database
 from kbs.storage.engine import sqlite_url
 from kbs.storage.sealed import SealedStorage
 from kbs.storage.sql import SqlStorage
+from kbs.web.access import GuardedFlask
 from kbs.web.factory import create_web
 from kbs.web.gateway import Gateway
 from kbs.web.rate_limit import Buckets
@@ -161,7 +160,7 @@ def create_broker(config: Config, *, clock: Callable[[], float] = time.time) -> 
         raise
 
 
-def create_app(config: Config, broker: Broker | None = None) -> Flask:
+def create_app(config: Config, broker: Broker | None = None) -> GuardedFlask:
     """The web application; ``broker`` None makes one."""
     limits = config.limits
     buckets = Buckets(limits.requests_per_second, limits.burst, time.monotonic) if limits.requests_per_second else None
@@ -172,8 +171,10 @@ def create_app(config: Config, broker: Broker | None = None) -> Flask:
 def create_gateway(config: Config) -> Gateway:
     """What granian serves: the web application of a broker of its own, behind bounded bodies."""
     broker = create_broker(config)
-    return Gateway(create_app(config, broker), config.thread_count, disk=broker.disk,
-                   body_seconds=config.limits.body_seconds)
+    application = create_app(config, broker)
+    application.watch.gathers = config.thread_count == 1
+    return Gateway(application, config.thread_count, disk=broker.disk, body_seconds=config.limits.body_seconds,
+                   ended=application.watch.tell)
 
 
 def _assemble(config: Config, state: State, clock: Callable[[], float]) -> Broker:

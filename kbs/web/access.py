@@ -21,6 +21,7 @@ from kbs.errors import SetupError
 from kbs.services.broker import Broker
 from kbs.web.exchange import Call, call
 from kbs.web.gateway import FAULT
+from kbs.web.watch import Watch
 
 
 class Access(Enum):
@@ -44,6 +45,7 @@ class GuardedFlask(Flask):
 
     def __init__(self, name: str) -> None:
         self.access: dict[str, Access] = {}
+        self.watch = Watch()
         super().__init__(name, static_folder=None)
         self.session_interface = _NoSessions()
         self._routes = _Routes(self.url_map.bind("kbs"))

@@ -1,8 +1,9 @@
 """From granian's requests (RSGI) to Flask's (WSGI).
 
 A body is read before anything else is done for its request (`kbs.web.bodies`). With one thread the application runs
-between the reads of bodies, on the loop's own thread, so that nothing is handed over, and an answer that rests on a
-commit is held back until the disk has it, while others are served; with more threads, a pool runs it and each waits.
+between the reads of bodies, on the loop's own thread (`kbs.web.rounds`), so that nothing is handed over, and an answer
+that rests on a commit is held back until the disk has it, while others are served; with more threads, a pool runs it
+and each waits.
 
 What is wrong with a body is put into the environment as `FAULT`, and becomes the answer where every other refusal does.
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kbs.errors import StorageError
 from kbs.storage.base import Disk
 from kbs.web.bodies import BODY_SECONDS, Bodies, Pieces
+from kbs.web.rounds import Rounds
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -63,14 +65,16 @@ class Gateway:
     """Serves ``application`` with ``threads`` threads.
 
     disk: where what was committed is waited for while others are served, None where commits wait themselves.
-    body_seconds: how long a body may take to arrive.
+    body_seconds: how long a body may take to arrive. ended: with one thread, called when some requests were answered,
+    before the answers leave.
     """
 
     def __init__(self, application: WSGIApplication, threads: int, *, disk: Disk | None = None,
-                 body_seconds: float = BODY_SECONDS) -> None:
+                 body_seconds: float = BODY_SECONDS, ended: Callable[[], None] = lambda: None) -> None:
         self._application = application
         self._pool = ThreadPoolExecutor(threads, "kbs") if threads > 1 else None
         self._disk = disk
+        self._rounds = Rounds(self._put_off, ended)
         self._disk_thread = ThreadPoolExecutor(1, "kbs-disk")
         self._flushing: asyncio.Future[None] | None = None
         self._bodies = Bodies(body_seconds)
@@ -99,16 +103,20 @@ class Gateway:
     async def _answered(self, environ: WSGIEnvironment) -> Answered:
         if self._pool is not None:
             return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, environ)
-        if self._disk is None:
-            return self._answer(environ)
-        answer, commit = self._disk.put_off(lambda: self._answer(environ))
+        answer, commit = await self._rounds.answered(environ)
         try:
-            while not self._disk.is_durable(commit):
+            while self._disk and not self._disk.is_durable(commit):
                 await asyncio.shield(self._flush(self._disk, commit))
         except OSError as error:
             environ[FAULT] = StorageError("storage.disk", f"the disk failed ({type(error).__name__})")
-            return self._answer(environ)
+            return (await self._rounds.answered(environ))[0]
         return answer
+
+    def _put_off(self, environ: WSGIEnvironment) -> tuple[Answered, int]:
+        """The answer, and the commit it rests on; 0 for none that is to be waited for."""
+        if self._disk is None:
+            return self._answer(environ), 0
+        return self._disk.put_off(lambda: self._answer(environ))
 
     def _flush(self, disk: Disk, commit: int) -> asyncio.Future[None]:
         """The one wait for the disk that is going on, or a new one."""
