@@ -172,9 +172,8 @@ def create_gateway(config: Config) -> Gateway:
     """What granian serves: the web application of a broker of its own, behind bounded bodies."""
     broker = create_broker(config)
     application = create_app(config, broker)
-    application.watch.gathers = config.thread_count == 1
     return Gateway(application, config.thread_count, disk=broker.disk, body_seconds=config.limits.body_seconds,
-                   ended=application.watch.tell)
+                   around=application.together)
 
 
 def _assemble(config: Config, state: State, clock: Callable[[], float]) -> Broker:

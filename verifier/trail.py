@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from verifier.errors import CheckFailed
@@ -32,6 +32,13 @@ _new = tuple.__new__  # a verification notes a hundred checks, and the class's o
 def _all_zero(prefix: str, rules: tuple[str, ...]) -> tuple[Check, ...]:
     """What `Trail.zeros` notes where all is well: rules come from the source, so there are few."""
     return tuple(Check(prefix + rule, True, None, None, _ZERO) for rule in rules)
+
+
+@lru_cache(4096)
+def _held(id: str, same: str | bytes | None, detail: str | None) -> Check:
+    """A rule that held, and of which nothing is told that only one verification has: the same object each time, by
+    which whoever writes checks down knows it again."""
+    return Check(id, True, same, same, detail)
 
 
 class Trail:
@@ -67,6 +74,13 @@ class Trail:
             ok = type(expected) is type(got) and expected == got
         self._note(rule, ok, expected, got, detail)
 
+    def constant(self, rule: str, *, expected: str | bytes, got: str | bytes) -> None:
+        """As `equal`, for an ``expected`` that is the same for all evidence of this kind."""
+        if type(expected) is type(got) and expected == got:
+            self._checks.append(_held(self._prefix + rule, expected, None))
+        else:
+            self._note(rule, False, expected, got, None)
+
     def require(self, rule: str, ok: bool, detail: str, *, expected: Any = None, got: Any = None) -> None:
         """``ok`` must be True itself; ``detail`` says in words what is demanded."""
         self._note(rule, ok is True, expected, got, detail)
@@ -82,7 +96,8 @@ class Trail:
 
     def passed(self, rule: str, detail: str | None = None, *, got: Any = None) -> None:
         """Note a rule that was established by a call which raises on anything else."""
-        self._checks.append(_new(Check, (self._prefix + rule, True, None, got, detail)))
+        id = self._prefix + rule
+        self._checks.append(_held(id, None, detail) if got is None else _new(Check, (id, True, None, got, detail)))
 
     def fail(self, rule: str, detail: str, *, expected: Any = None, got: Any = None) -> CheckFailed:
         """Note a broken rule and hand back the error to raise."""

@@ -8,19 +8,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Literal, cast
 
-from flask import Flask, Request, abort
-from flask.sessions import NullSession, SessionInterface, SessionMixin
+from flask import Request, abort
 from werkzeug.routing import MapAdapter, Rule
 
 from kbs.errors import SetupError
 from kbs.services.broker import Broker
 from kbs.web.exchange import Call, call
 from kbs.web.gateway import FAULT
+from kbs.web.lean import LeanFlask
 from kbs.web.watch import Watch
 
 
@@ -38,7 +39,7 @@ MAX_REMEMBERED_PATH = 256
 MAX_REMEMBERED_PATHS = 1024
 
 
-class GuardedFlask(Flask):
+class GuardedFlask(LeanFlask):
     """A Flask in which every route says who may call it."""
 
     request_class = Call
@@ -46,8 +47,7 @@ class GuardedFlask(Flask):
     def __init__(self, name: str) -> None:
         self.access: dict[str, Access] = {}
         self.watch = Watch()
-        super().__init__(name, static_folder=None)
-        self.session_interface = _NoSessions()
+        super().__init__(name)
         self._routes = _Routes(self.url_map.bind("kbs"))
         # One spelling per path: no merged slashes, no redirects, no automatic OPTIONS.
         self.url_map.merge_slashes = False
@@ -71,9 +71,17 @@ class GuardedFlask(Flask):
             return None
         return cast(MapAdapter, _Route(self._routes, request.method, request.path))
 
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Every view here is an ordinary function; Flask would look anew at each call."""
-        return func
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is around requests that are answered one after another: one application context (nothing here is kept
+        in `flask.g`), and at the end they are told of."""
+        self.watch.gathers = True
+        try:
+            with self.app_context():
+                yield
+        finally:
+            self.watch.gathers = False
+            self.watch.tell()
 
 
 def guard(app: GuardedFlask, broker: Broker) -> None:
@@ -92,15 +100,6 @@ def guard(app: GuardedFlask, broker: Broker) -> None:
         access = app.access[asked.url_rule.endpoint]
         if access is Access.ADMIN or (access is Access.OPERATIONS and not asked.is_local):
             asked.administrator = broker.admin_tokens.authorise(asked.bearer_token, asked.target, asked.at)
-
-
-class _NoSessions(SessionInterface):
-    """Flask's own kind of sessions: there are none."""
-
-    _none = NullSession()
-
-    def open_session(self, app: Flask, request: Request) -> SessionMixin:  # noqa: ARG002 - Flask gives both
-        return self._none
 
 
 class _Routes:

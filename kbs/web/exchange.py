@@ -20,6 +20,7 @@ from kbs.config import is_loopback
 from kbs.errors import TooLarge
 from kbs.protocol.messages import SESSION_COOKIE
 from kbs.services.admin_tokens import Administrator
+from kbs.web.gateway import BODY
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -75,8 +76,10 @@ class Call(Request):
 
     def body(self, limit: int) -> bytes:
         """The whole body, at most ``limit`` bytes. Raises `TooLarge`; never more than one byte too many is read."""
-        self.max_content_length = limit + 1  # a body without a stated length is cut here, and the cut must show
-        data = self.get_data(cache=False)
+        data: bytes | None = self.environ.get(BODY)
+        if data is None:
+            self.max_content_length = limit + 1  # a body without a stated length is cut here, and the cut must show
+            data = self.get_data(cache=False)
         if len(data) > limit:
             raise TooLarge("request.size", "the body is too large", expected=f"<= {limit} bytes")
         return data

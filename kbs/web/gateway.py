@@ -5,7 +5,8 @@ between the reads of bodies, on the loop's own thread (`kbs.web.rounds`), so tha
 that rests on a commit is held back until the disk has it, while others are served; with more threads, a pool runs it
 and each waits.
 
-What is wrong with a body is put into the environment as `FAULT`, and becomes the answer where every other refusal does.
+A body is put into the environment as `BODY`, beside WSGI's way; what is wrong with it as `FAULT`, which becomes the
+answer where every other refusal does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 Answered = tuple[int, list[tuple[str, str]], bytes]
 
 FAULT = "kbs.fault"
+BODY = "kbs.body"
 
 
 class Headers(Protocol):
@@ -65,16 +68,17 @@ class Gateway:
     """Serves ``application`` with ``threads`` threads.
 
     disk: where what was committed is waited for while others are served, None where commits wait themselves.
-    body_seconds: how long a body may take to arrive. ended: with one thread, called when some requests were answered,
-    before the answers leave.
+    body_seconds: how long a body may take to arrive. around: with one thread, what requests that are answered one
+    after another are put into; their answers leave after it.
     """
 
     def __init__(self, application: WSGIApplication, threads: int, *, disk: Disk | None = None,
-                 body_seconds: float = BODY_SECONDS, ended: Callable[[], None] = lambda: None) -> None:
+                 body_seconds: float = BODY_SECONDS,
+                 around: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
         self._application = application
         self._pool = ThreadPoolExecutor(threads, "kbs") if threads > 1 else None
         self._disk = disk
-        self._rounds = Rounds(self._put_off, ended)
+        self._rounds = Rounds(self._put_off, around)
         self._disk_thread = ThreadPoolExecutor(1, "kbs-disk")
         self._flushing: asyncio.Future[None] | None = None
         self._bodies = Bodies(body_seconds)
@@ -92,7 +96,7 @@ class Gateway:
         if in_pieces or size is not None:
             body = await self._bodies.read(exchange, None if in_pieces else size)
             environ["CONTENT_LENGTH"], environ["wsgi.input"] = str(len(body.data)), BytesIO(body.data)
-            environ[FAULT] = body.fault
+            environ[BODY], environ[FAULT] = body.data, body.fault
         try:
             answer = await self._answered(environ)
         finally:

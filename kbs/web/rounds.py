@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from operator import itemgetter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -20,11 +21,12 @@ _PATH = itemgetter(0)
 
 
 class Rounds(Generic[T]):
-    """Lives on the loop's thread. ``answer`` is what is done for a request, ``ended`` what follows each round, before
-    its answers leave."""
+    """Lives on the loop's thread. ``answer`` is what is done for a request, ``around`` what each round is put
+    into; its answers leave after it."""
 
-    def __init__(self, answer: Callable[[WSGIEnvironment], T], ended: Callable[[], None]) -> None:
-        self._answer, self._ended = answer, ended
+    def __init__(self, answer: Callable[[WSGIEnvironment], T],
+                 around: Callable[[], AbstractContextManager[None]]) -> None:
+        self._answer, self._around = answer, around
         self._ready: list[tuple[str, WSGIEnvironment, asyncio.Future[T]]] = []
 
     def answered(self, environ: WSGIEnvironment) -> asyncio.Future[T]:
@@ -39,11 +41,13 @@ class Rounds(Generic[T]):
     def _round(self) -> None:
         ready, self._ready = self._ready, []
         ready.sort(key=_PATH)
-        for _, environ, coming in ready:
-            if coming.done():  # whoever asked is gone
-                continue
-            try:
-                coming.set_result(self._answer(environ))
-            except Exception as error:  # noqa: BLE001 - of this request, not of those after it
-                coming.set_exception(error)
-        self._ended()
+        with self._around():
+            for _, environ, coming in ready:
+                if not coming.done():  # whoever asked may be gone
+                    self._settle(environ, coming)
+
+    def _settle(self, environ: WSGIEnvironment, coming: asyncio.Future[T]) -> None:
+        try:
+            coming.set_result(self._answer(environ))
+        except Exception as error:  # noqa: BLE001 - of this request, not of those after it
+            coming.set_exception(error)

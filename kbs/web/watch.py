@@ -27,7 +27,7 @@ class Seen(NamedTuple):
 
 
 class Watch:
-    """Tells of each request when it is answered; with ``gathers``, of all since the last time when `tell` is called."""
+    """Tells of each request when it is answered; while it ``gathers``, of all together when `tell` is called."""
 
     def __init__(self) -> None:
         self.gathers = False
@@ -45,7 +45,7 @@ class Watch:
         return response
 
     def tell(self) -> None:
-        """Count and log what was gathered; for one thread."""
+        """Count and log what was gathered. Who gathers is the only one to answer requests."""
         seen, self._seen = self._seen, []
         for each in seen:
             _tell(each)

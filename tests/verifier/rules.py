@@ -12,7 +12,7 @@ import verifier
 from verifier.checks.prepared import Prepared
 
 HOME = Path(verifier.__file__).parent
-_NOTING = ("equal", "require", "passed", "fail")
+_NOTING = ("constant", "equal", "require", "passed", "fail")
 
 
 def rules_in_source(*modules: str) -> set[str]:

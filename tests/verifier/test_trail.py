@@ -28,6 +28,34 @@ def test_other_values_and_other_types_raise_and_are_noted(expected, got):
     assert [(check.id, check.ok) for check in trail.checks] == [("tdx.rule", False)]
 
 
+@pytest.mark.parametrize(("expected", "got"), [
+    (b"a", b"b"), (b"a", b"ab"), ("a", "b"), ("a", b"a"), (b"a", bytearray(b"a")), (b"a", None)])
+def test_another_constant_raises_and_is_noted(expected, got):
+    trail = Trail("tdx")
+    with pytest.raises(CheckFailed) as caught:
+        trail.constant("rule", expected=expected, got=got)
+    assert (caught.value.id, caught.value.expected, caught.value.got) == ("tdx.rule", expected, got)
+    assert trail.checks == (("tdx.rule", False, expected, got, None),)
+
+
+def test_what_is_the_same_in_every_verification_is_one_object():
+    def noted():
+        trail = Trail("tdx")
+        trail.constant("rule", expected=b"a", got=bytes(bytearray(b"a")))
+        trail.passed("signature")
+        trail.passed("level", "is good", got=7)
+        return trail.checks
+
+    first, second = noted(), noted()
+    assert first == second == (("tdx.rule", True, b"a", b"a", None), ("tdx.signature", True, None, None, None),
+                               ("tdx.level", True, None, 7, "is good"))
+    assert [one is other for one, other in zip(first, second, strict=True)] == [True, True, False]
+    other = Trail("sgx")
+    other.constant("rule", expected=b"a", got=b"a")
+    other.passed("signature", "why")
+    assert other.checks == (("sgx.rule", True, b"a", b"a", None), ("sgx.signature", True, None, None, "why"))
+
+
 @pytest.mark.parametrize("ok", [False, None, 0, 1, "yes", [1], object()])
 def test_what_is_demanded_must_be_true_itself(ok):
     """A truthy answer is not an answer: a call whose result was forgotten must not pass."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from verifier.appraisal.expectations import Expectations, Masked
@@ -14,7 +15,9 @@ from verifier.trail import Check
 
 def appraise(claims: Claims, binding: Binding, expectations: Expectations) -> tuple[Check, ...]:
     """One check for each demand; the status and the flags are always judged."""
-    checks = [*_standing(claims, expectations), *compare_binding(claims, binding)]
+    standing = _standing(claims.tee.value, claims.status, claims.flags, expectations.accepted_statuses,
+                         expectations.allowed_flags)
+    checks = [*standing, *_demanded(claims, expectations), *compare_binding(claims, binding)]
     if expectations.pinned:
         named = claims.named()
         checks.extend(_pinned(claims.tee.value, name, meta, wanted, named)
@@ -22,18 +25,23 @@ def appraise(claims: Claims, binding: Binding, expectations: Expectations) -> tu
     return tuple(checks)
 
 
-def _standing(claims: Claims, expectations: Expectations) -> Iterator[Check]:
-    tee = claims.tee.value
-    accepted = expectations.accepted_statuses
-    ok = claims.status is None or claims.status in accepted
-    yield Check(f"{tee}.accept.status", ok, accepted, claims.status,
-                "the maker states no TCB status" if claims.status is None else None)
-    objections = tuple(flag for flag in claims.flags if flag not in expectations.allowed_flags)
+@lru_cache(1024)
+def _standing(tee: str, status: str | None, flags: tuple[str, ...], accepted: tuple[str, ...],
+              allowed: tuple[str, ...]) -> tuple[Check, ...]:
+    """Platforms stand in few ways: the same objects each time, by which whoever writes checks down knows them again."""
+    checks = [Check(f"{tee}.accept.status", status is None or status in accepted, accepted, status,
+                    "the maker states no TCB status" if status is None else None)]
+    objections = tuple(flag for flag in flags if flag not in allowed)
     if not objections:
-        yield Check(f"{tee}.accept.flags", True, expectations.allowed_flags, claims.flags)
-    for flag in objections:
-        yield Check(f"{tee}.accept.{flag.lower()}", False, "not set, or allowed by name", flag)
-    known = expectations.accepted_advisory_ids
+        checks.append(Check(f"{tee}.accept.flags", True, allowed, flags))
+    checks.extend(Check(f"{tee}.accept.{flag.lower()}", False, "not set, or allowed by name", flag)
+                  for flag in objections)
+    return tuple(checks)
+
+
+def _demanded(claims: Claims, expectations: Expectations) -> Iterator[Check]:
+    """What is judged where somebody asks for it."""
+    tee, known = claims.tee.value, expectations.accepted_advisory_ids
     if known is not None:
         unaccepted = tuple(a for a in claims.advisory_ids if a not in known)
         yield Check(f"{tee}.accept.advisories", not unaccepted, known, claims.advisory_ids)
