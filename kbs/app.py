@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Generic, TypeVar
@@ -37,6 +38,7 @@ from kbs.sessions.sql import SqlSessions
 from kbs.storage import keyfile
 from kbs.storage.database import Database
 from kbs.storage.engine import sqlite_url
+from kbs.storage.kept import KeptStorage
 from kbs.storage.sealed import SealedStorage
 from kbs.storage.sql import SqlStorage
 from kbs.web.access import GuardedFlask
@@ -68,7 +70,8 @@ class State:
         self.database = Database(self._url(config), durability=config.durability, pool_size=config.thread_count + 2)
         try:
             self.database.prepare()
-            self.storage = SealedStorage(SqlStorage(self.database), self.key("sealing"))
+            self.kept = KeptStorage(SqlStorage(self.database))
+            self.storage = SealedStorage(self.kept, self.key("sealing"))
             self.audit_key = self.key("audit")
             self.audit = SqlAuditLog(self.database, self.audit_key)
             self._begin()
@@ -172,8 +175,14 @@ def create_gateway(config: Config) -> Gateway:
     """What granian serves: the web application of a broker of its own, behind bounded bodies."""
     broker = create_broker(config)
     application = create_app(config, broker)
+
+    @contextmanager
+    def around() -> Iterator[None]:
+        with broker.one_moment(), application.together():
+            yield
+
     return Gateway(application, config.thread_count, disk=broker.disk, body_seconds=config.limits.body_seconds,
-                   around=application.together)
+                   around=around)
 
 
 def _assemble(config: Config, state: State, clock: Callable[[], float]) -> Broker:
@@ -192,7 +201,7 @@ def _assemble(config: Config, state: State, clock: Callable[[], float]) -> Broke
                                     transactions=state.database.transaction)
     return Broker(handshake=handshake, gate=gate, administration=administration,
                   admin_tokens=_admin_tokens(config, state.folder), shelf=shelf, audit=state.audit, token_keys=keys,
-                  clock=clock, close=state.database.close, disk=state.database.flush)
+                  clock=clock, close=state.database.close, disk=state.database.flush, one_moment=state.kept.one_moment)
 
 
 def _verification(config: Config) -> Verification:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from kbs.audit.record import AuditLog
@@ -20,7 +21,8 @@ from kbs.storage.base import Disk
 class Broker:
     """The services of one broker. ``clock`` gives Unix seconds; ``token_keys`` the present keys, the signing one
     first; ``close`` gives back what the adapters hold; ``disk`` is where commits become durable, None where each
-    waits itself."""
+    waits itself. ``one_moment``: what a thread that is alone may put requests into which had all arrived before it, so
+    that storage is asked once for all of them."""
 
     handshake: Handshake
     gate: ReleaseGate
@@ -32,6 +34,7 @@ class Broker:
     clock: Callable[[], float]
     close: Callable[[], None]
     disk: Disk | None = None
+    one_moment: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def check_ready(self) -> None:
         """Whether requests can be served: storage answers, policies compile, the audit log can be appended to,

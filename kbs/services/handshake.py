@@ -26,6 +26,7 @@ from kbs.protocol import messages
 from kbs.services import trees, verification
 from kbs.services.decisions import Case, Refused, as_kbs_error, thumbprint
 from kbs.services.init_data_claims import init_data_claims
+from kbs.services.remembered import Remembered
 from kbs.services.shelf import Shelf
 from kbs.services.tokens import Tokens
 from kbs.services.verification import Verification
@@ -37,6 +38,8 @@ from verifier.results.ear import ear_claims
 
 VERIFIER_ID = {"build": f"attestkit {version('attestkit')}", "developer": "attestkit"}
 SWEEP_SECONDS = 60
+# Most guests ask for their secrets at once, on the connection they attested on.
+REMEMBERED_TOKENS = 2048
 
 _LOG = logging.getLogger("kbs.handshake")
 
@@ -73,10 +76,12 @@ class Handshake:
     transactions: Transactions
     session_lifetime: int
     _swept_at: int = field(default=0, init=False)
+    _earned: Remembered[str] = field(init=False, repr=False)
     established: Established = field(init=False)
 
     def __post_init__(self) -> None:
         self.established = Established(self.audit)
+        self._earned = Remembered(REMEMBERED_TOKENS)
 
     def challenge(self, body: bytes, at: int) -> Issued:
         """Nothing is remembered. Raises `ProtocolError` or `TooLarge`."""
@@ -97,6 +102,7 @@ class Handshake:
             with self._writing(case, at) as append:
                 self.sessions.take(challenge.id, expires_at=challenge.expires_at, outcome=outcome)
                 append(entry)
+            self._earned.put(challenge.id, token)
         except Exception as error:  # noqa: BLE001 - every refusal is written down, whatever caused it
             raise self._refuse(case, challenge, as_kbs_error(error), at) from None
         metrics.ATTESTATIONS.labels(challenge.tee, "allowed").inc()
@@ -106,6 +112,10 @@ class Handshake:
     def token_of(self, cookie: str, at: int) -> str:
         """The token of an attested session. Raises `SessionInvalid`."""
         challenge = self.challenges.open(cookie, at)
+        return self._earned.get(challenge.id) or self._stored_token(challenge)
+
+    def _stored_token(self, challenge: Challenge) -> str:
+        """Of a session that was attested before somebody else, or long ago."""
         taken = self.sessions.find(challenge.id)
         if taken is None:
             raise SessionInvalid("session.not_attested", "the session was not attested")

@@ -1,7 +1,7 @@
 """What is in force: policies compiled, reference values frozen, revoked tokens known.
 
-Everything here comes from storage and is read again only when storage says that something changed; asking costs one
-small query per request, so a change holds from the next request on, in every worker.
+Everything here comes from storage and is read again only when storage says that something changed. It is asked for
+every request, so a change holds from the next request on, in every worker.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ RESOURCE_POLICY = "resource-policy"
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """One state of the shelf. ``generation`` grows with every change."""
+    """One state of the shelf. ``generation``: how often each of `SPACES` had been changed."""
 
-    generation: int
+    generation: tuple[int, ...]
     appraiser: Appraiser = field(repr=False)
     release_policy: CompiledPolicy = field(repr=False)
     revoked: frozenset[str] = field(repr=False)
@@ -49,7 +49,8 @@ class Shelf:
 
     def in_force(self) -> InForce:
         """What holds now. Raises `StorageError`, or `SetupError` for a stored policy that no longer compiles."""
-        generation = self._storage.generation(*SPACES)
+        found = self._storage.generations()
+        generation = tuple(found.get(space, 0) for space in SPACES)
         present = self._present
         if present is not None and present.generation == generation:
             return present
@@ -68,7 +69,7 @@ class Shelf:
         found = (self._storage.get(REFERENCE_VALUES, entry.key) for entry in self._storage.list(REFERENCE_VALUES))
         return ReferenceValues(reference_value(record.key, record.value) for record in found if record is not None)
 
-    def _read(self, generation: int) -> InForce:
+    def _read(self, generation: tuple[int, ...]) -> InForce:
         names = [entry.key for entry in self._storage.list(ATTESTATION_POLICIES)]
         policies = {name: text for name in names if (text := self.policy_text(ATTESTATION_POLICIES, name)) is not None}
         release = self.policy_text(RESOURCE_POLICIES, RESOURCE_POLICY) or shipped("release")

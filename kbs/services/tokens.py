@@ -8,10 +8,8 @@ key. The guest's key is read from one place, the primary TEE's verified runtime 
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Any
 
 import msgspec
@@ -20,6 +18,7 @@ from jwt.algorithms import ECAlgorithm
 from kbs.errors import MalformedRequest, TokenInvalid
 from kbs.protocol import tee_pubkey
 from kbs.protocol.tee_pubkey import TeePublicKey
+from kbs.services.remembered import Remembered
 from kbs.services.token_keys import TokenKey
 from verifier.errors import MalformedEvidence
 from verifier.formats.strict import base64_bytes, base64url, json_object
@@ -58,8 +57,7 @@ class Tokens:
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
-        self._verified: OrderedDict[bytes, GuestToken] = OrderedDict()
-        self._lock = Lock()
+        self._verified: Remembered[GuestToken] = Remembered(CACHED_TOKENS)
 
     def issue(self, claims: Mapping[str, Any]) -> str:
         """``claims`` signed with the present key."""
@@ -67,7 +65,7 @@ class Tokens:
         payload = msgspec.json.encode(claims)
         signed = f"{base64url(msgspec.json.encode(key.header))}.{base64url(payload)}"
         token = f"{signed}.{base64url(_ES256.sign(signed.encode(), key.private))}"
-        self._remember(_digest(token), self._read(key, payload))  # what was just signed needs no verifying
+        self._verified.put(_digest(token), self._read(key, payload))  # what was just signed needs no verifying
         return token
 
     def verify(self, token: str, at: int) -> GuestToken:
@@ -78,7 +76,7 @@ class Tokens:
         found = self._known(digest)
         if found is None:
             found = self._verify(token)
-            self._remember(digest, found)
+            self._verified.put(digest, found)
         if at >= found.expires_at:
             raise TokenInvalid("token.expired", "the token has expired", expected=f"before {found.expires_at}", got=at)
         if at < found.claims["iat"] - CLOCK_SKEW:
@@ -115,15 +113,8 @@ class Tokens:
 
     def _known(self, digest: bytes) -> GuestToken | None:
         """What verified before under a key that is still ours."""
-        with self._lock:
-            found = self._verified.get(digest)
+        found = self._verified.get(digest)
         return found if found and any(key.kid == found.kid for key in self._keys()) else None
-
-    def _remember(self, digest: bytes, token: GuestToken) -> None:
-        with self._lock:
-            self._verified[digest] = token
-            while len(self._verified) > CACHED_TOKENS:
-                self._verified.popitem(last=False)
 
 
 def _digest(token: str) -> bytes:

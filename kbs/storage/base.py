@@ -7,7 +7,7 @@ one value for ever, which is what the audit log relies on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -64,8 +64,9 @@ class Storage(Protocol):
     def versions(self, space: str, key: str) -> tuple[Entry, ...]:
         """Every version of one key, oldest first; empty when the key does not exist or was deleted."""
 
-    def generation(self, *spaces: str) -> int:
-        """A number that grows with every change in any of ``spaces``: equal numbers mean nothing changed between."""
+    def generations(self) -> Mapping[str, int]:
+        """How often each space was changed; one that never was may be missing. Equal numbers mean that nothing was
+        changed between."""
 
 
 class Transactions(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import RLock
 
@@ -78,10 +78,10 @@ class MemoryStorage:
         with self._lock:
             return tuple(_entry(*kept) for kept in self._live.get((space, key), ()))
 
-    def generation(self, *spaces: str) -> int:
-        """See `Storage.generation`."""
+    def generations(self) -> Mapping[str, int]:
+        """See `Storage.generations`."""
         with self._lock:
-            return sum(self._generations.get(space, 0) for space in spaces)
+            return dict(self._generations)
 
     def _demand(self, space: str, key: str, expect: int | None) -> None:
         kept = self._live.get((space, key))

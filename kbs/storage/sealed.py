@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -80,9 +81,9 @@ class SealedStorage:
         """See `Storage.versions`."""
         return self._inner.versions(space, key)
 
-    def generation(self, *spaces: str) -> int:
-        """See `Storage.generation`."""
-        return self._inner.generation(*spaces)
+    def generations(self) -> Mapping[str, int]:
+        """See `Storage.generations`."""
+        return self._inner.generations()
 
     def _seal(self, value: bytes, bound: bytes) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import BindParameter, and_, bindparam, delete, func, insert, select, update
@@ -97,10 +97,10 @@ class SqlStorage:
         with self._database.reading() as link:
             return tuple(Entry(*row) for row in link.all(_LIST_VERSIONS, {"s": space, "k": key}))
 
-    def generation(self, *spaces: str) -> int:
-        """See `Storage.generation`."""
+    def generations(self) -> Mapping[str, int]:
+        """See `Storage.generations`."""
         with self._database.reading() as link:
-            return sum(number for space, number in link.all(_GENERATIONS, {}) if space in spaces)
+            return dict(link.all(_GENERATIONS, {}))
 
     def _next(self, link: Link, space: str, key: str, expect: int | None) -> int:
         """Claim the next version number; whoever claims second waits for the first, or finds it gone."""

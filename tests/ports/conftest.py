@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from kbs.storage.database import Database
 from kbs.storage.engine import sqlite_url
+from kbs.storage.kept import KeptStorage
 from kbs.storage.memory import MemoryStorage
 from kbs.storage.sealed import SealedStorage
 from kbs.storage.sql import SqlStorage
@@ -83,13 +85,14 @@ def database(request: pytest.FixtureRequest, open_database: Callable[[str], Data
     return open_database(request.param)
 
 
-STORAGES = ("memory", "sqlite", "postgresql", "sealed(memory)", "sealed(sqlite)", "sealed(postgresql)")
+STORAGES = ("memory", "sqlite", "postgresql", "sealed(memory)", "sealed(sqlite)", "sealed(postgresql)", "kept(memory)",
+            "kept(sqlite)", "moment(memory)", "moment(sqlite)")
 
 
 @pytest.fixture(params=STORAGES)
 def transacted_storage(request, open_database):
     """Each storage in turn, with the transactions of what it stands on."""
-    name = request.param.removeprefix("sealed(").removesuffix(")")
+    around, _, name = request.param.removesuffix(")").rpartition("(")
     if name == "memory":
         storage = inner = MemoryStorage(clock=lambda: 1_700_000_000.5)
         transactions = inner.transaction
@@ -97,9 +100,14 @@ def transacted_storage(request, open_database):
         opened = open_database(name)
         storage = SqlStorage(opened, clock=lambda: 1_700_000_000.5)
         transactions = opened.transaction
-    if request.param.startswith("sealed"):
-        storage = SealedStorage(storage, bytes(range(32)))
-    return storage, transactions
+    with ExitStack() as stack:
+        if around == "sealed":
+            storage = SealedStorage(storage, bytes(range(32)))
+        elif around:
+            storage = KeptStorage(storage)
+        if around == "moment":
+            stack.enter_context(storage.one_moment())
+        yield storage, transactions
 
 
 @pytest.fixture
