@@ -2,7 +2,8 @@
 
 A handshake is /auth, /attest with TDX evidence, and one resource: a fresh P-256 key, a quote signed by the software TEE
 over the nonce, and the JWE opened and compared. Policies, reference values, the audit log and sealing are on, as `kbs
-serve` has them. Broker and load generator share the machine; connections are kept alive.
+serve` has them. Broker and load generator share the machine. As many guests as a row says make one handshake after the
+other, each on a connection that is kept alive: the more there are, the longer each waits, and the less each costs.
 
 A virtual machine may be twice as fast in one minute as in the next. Beside each run stands what its bare cryptography
 costs just before and after it, on one core: a P-256 verification, signature, key and key exchange, which no handshake
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import base64
 import http.client
+import itertools
 import json
 import os
 import re
@@ -49,17 +51,16 @@ def main() -> int:
     """Measure and print."""
     options = _options()
     report = Report("Full handshakes (auth, attest with TDX evidence, one resource) on one machine with its load")
-    report.facts |= {"seconds per run": options.seconds, "connections": options.connections,
-                     "durability": options.durability, "database": "SQLite",
-                     **machine("granian", "flask", "sqlalchemy", "regopy", "cryptography")}
+    report.facts |= {"seconds per run": options.seconds, "durability": options.durability,
+                     "database": "SQLite", **machine("granian", "flask", "sqlalchemy", "regopy", "cryptography")}
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         tee = SoftwareTee.create(at=int(time.time()), tees=("tdx",))
         tee.save(Path(folder) / "tee")
         config = _config(Path(folder), options.durability)
         _set_up(config, tee)
-        for workers in options.workers:
-            say(f"{workers} worker{'s' * (workers > 1)} …")
-            report.rows.append(_measure(config, tee, workers, options))
+        for workers, guests in itertools.product(options.workers, options.guests):
+            say(f"{workers} worker{'s' * (workers > 1)}, {guests} guests …")
+            report.rows.append(_measure(config, tee, workers, guests, options.seconds))
         say("where the time goes …")
         stages = _stages(config, tee, options.samples)
     best = max(row["handshakes/s"] for row in report.rows)
@@ -74,19 +75,20 @@ def main() -> int:
 # -- the measurement -------------------------------------------------------------------------------------------------
 
 
-def _measure(config: Config, tee: SoftwareTee, workers: int, options: argparse.Namespace) -> dict[str, Any]:
+def _measure(config: Config, tee: SoftwareTee, workers: int, guests: int, seconds: float) -> dict[str, Any]:
     with _serving(config, workers) as (port, cpu_seconds):
-        run(tee, port, options.connections, WARM_UP_SECONDS)
+        run(tee, port, guests, WARM_UP_SECONDS)
         bare = [_bare_milliseconds()]
         before = cpu_seconds()
-        times, client_cpu = run(tee, port, options.connections, options.seconds)
+        times, client_cpu = run(tee, port, guests, seconds)
         broker_cpu = (cpu_seconds() - before) / len(times) * 1000
         bare.append(_bare_milliseconds())
     took = max(end for _, end in times) - min(begun for begun, _ in times)
     latencies = sorted((end - begun) * 1000 for begun, end in times)
     return {
-        "workers": workers, "handshakes/s": round(len(times) / took, 1), "p50 ms": round(_quantile(latencies, 0.5), 2),
-        "p99 ms": round(_quantile(latencies, 0.99), 2), "max ms": round(latencies[-1], 2),
+        "workers": workers, "guests": guests, "handshakes/s": round(len(times) / took, 1),
+        "p50 ms": round(_quantile(latencies, 0.5), 2), "p99 ms": round(_quantile(latencies, 0.99), 2),
+        "max ms": round(latencies[-1], 2),
         "broker CPU ms": round(broker_cpu, 2), "load CPU ms": round(client_cpu / len(times) * 1000, 2),
         "bare ms": round(statistics.mean(bare), 3), "times bare": round(broker_cpu / statistics.mean(bare), 1),
         "handshakes": len(times),
@@ -289,7 +291,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], metavar="N")
-    parser.add_argument("--connections", type=int, default=64, metavar="N", help="guests at the same time")
+    parser.add_argument("--guests", type=int, nargs="+", default=[16, 64, 256], metavar="N", help="at the same time")
     parser.add_argument("--seconds", type=float, default=15.0, help="per run")
     parser.add_argument("--samples", type=int, default=500, metavar="N", help="handshakes for the breakdown")
     parser.add_argument("--durability", choices=["full", "normal"], default="full")
