@@ -58,3 +58,64 @@ def test_kernel_is_told_of_nothing_outside_the_buffer(monkeypatch, limit):
         pages.bring(offset, 1 << 21)
     assert told
     assert all(first <= start <= end <= first + len(memory) for start, end in told)
+
+
+class Kernel:
+    """Takes down what it is told, in spans of 2 MiB; asked for the pages of a slow one, it takes 4 ms.
+
+    The memory it is told about begins ``skip`` bytes after a huge page does.
+    """
+
+    def __init__(self, monkeypatch, slow=(), skip=0):
+        self.slow, self.clock, self.brought, self.small = slow, 0.0, [], []
+        memory = memoryview(mmap.mmap(-1, 65 * prefault._HUGE))
+        aligned = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % prefault._HUGE
+        self.memory = memory[aligned + skip : aligned + 64 * prefault._HUGE]
+        self.first = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        monkeypatch.setattr(prefault, "_madvise", self.advised)
+        monkeypatch.setattr(prefault.time, "thread_time", lambda: self.clock)
+        self.pages = prefault.Prefault(self.memory)
+
+    def advised(self, start, size, advice):
+        if advice == mmap.MADV_NOHUGEPAGE:
+            self.small.append((self.number(start), self.number(start + size)))
+            return
+        self.brought.append((start, start + size))
+        self.clock += 4e-3 if self.number(start + size) in self.slow else 1e-4
+
+    def number(self, address):
+        return -(-(address - self.first) // prefault._HUGE) - 1
+
+    def bring_all(self):
+        for offset in range(0, len(self.memory), prefault._HUGE):
+            self.pages.bring(offset, prefault._HUGE)
+
+
+@pytest.mark.parametrize("skip", [0, 100, 5000, prefault._HUGE - 1])
+def test_spans_share_no_huge_page_and_leave_none_out(monkeypatch, skip):
+    kernel = Kernel(monkeypatch, skip=skip)
+    kernel.bring_all()
+    starts, ends = zip(*kernel.brought, strict=True)
+    assert starts[1:] == ends[:-1]
+    assert all(start % prefault._HUGE == 0 for start in starts[1:])
+    assert starts[0] - kernel.first < mmap.PAGESIZE
+    assert kernel.first + len(kernel.memory) - ends[-1] < mmap.PAGESIZE
+
+
+def test_small_pages_are_asked_for_longer_after_each_bad_block(monkeypatch):
+    kernel = Kernel(monkeypatch, slow=range(64))
+    kernel.bring_all()
+    assert [end - start for start, end in kernel.small] == [1, 4, 16, 39]
+
+
+def test_good_blocks_make_up_for_bad_ones(monkeypatch):
+    kernel = Kernel(monkeypatch, slow={3, 5, 12, 30})
+    kernel.bring_all()
+    assert [end - start for start, end in kernel.small] == [1, 4, 1, 1]
+
+
+def test_where_all_blocks_are_good_nothing_else_is_asked_for(monkeypatch):
+    kernel = Kernel(monkeypatch)
+    kernel.bring_all()
+    assert kernel.small == []
+    assert len(kernel.brought) == 64
