@@ -40,6 +40,7 @@ VERIFIER_ID = {"build": f"attestkit {version('attestkit')}", "developer": "attes
 SWEEP_SECONDS = 60
 # Most guests ask for their secrets at once, on the connection they attested on.
 REMEMBERED_TOKENS = 2048
+MAX_REMEMBERED_TOKEN = 16 * 1024
 
 _LOG = logging.getLogger("kbs.handshake")
 
@@ -102,7 +103,8 @@ class Handshake:
             with self._writing(case, at) as append:
                 self.sessions.take(challenge.id, expires_at=challenge.expires_at, outcome=outcome)
                 append(entry)
-            self._earned.put(challenge.id, token)
+            if len(token) <= MAX_REMEMBERED_TOKEN:
+                self._earned.put(challenge.id, token)
         except Exception as error:  # noqa: BLE001 - every refusal is written down, whatever caused it
             raise self._refuse(case, challenge, as_kbs_error(error), at) from None
         metrics.ATTESTATIONS.labels(challenge.tee, "allowed").inc()

@@ -19,6 +19,7 @@ from kbs.audit.established import whole
 from kbs.config import Token, Trust
 from kbs.errors import SetupError, StorageError
 from kbs.protocol.runtime_data import report_data_for, workload_digest
+from kbs.services import handshake
 
 SECRET = b"canary-secret-5d1c93"
 RESOURCE = "/kbs/v0/resource/default/key/one"
@@ -662,6 +663,18 @@ def test_restart_keeps_secrets_policies_sessions_and_the_log(world):
     assert guest.open(client.get(RESOURCE)) == SECRET
     refusal(client.post("/kbs/v0/attest", json=guest.message()), 401, "session.spent", "AttestationError")
     assert again.records()[:len(before)] == before
+
+
+@pytest.mark.parametrize(("longest", "looked_up"), [(handshake.MAX_REMEMBERED_TOKEN, 0), (100, 2)])
+def test_token_is_looked_up_unless_it_was_just_given(world, monkeypatch, longest, looked_up):
+    monkeypatch.setattr(handshake, "MAX_REMEMBERED_TOKEN", longest)
+    found, find = [], type(world.broker.handshake.sessions).find
+    monkeypatch.setattr(type(world.broker.handshake.sessions), "find", lambda *given: found.append(1) or find(*given))
+    guest = world.guest()
+    guest.handshake()
+    for _ in range(2):
+        assert guest.open(guest.get()) == SECRET
+    assert len(found) == looked_up
 
 
 def test_state_folder_is_closed_to_others(world):
