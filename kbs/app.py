@@ -171,18 +171,18 @@ def create_app(config: Config, broker: Broker | None = None) -> GuardedFlask:
                       secure_cookies=config.url.startswith("https:"))
 
 
-def create_gateway(config: Config) -> Gateway:
-    """What granian serves: the web application of a broker of its own, behind bounded bodies."""
-    broker = create_broker(config)
+def create_gateway(config: Config, broker: Broker | None = None) -> Gateway:
+    """What granian serves: the web application behind bounded bodies; ``broker`` None makes one."""
+    broker = broker or create_broker(config)
     application = create_app(config, broker)
 
     @contextmanager
-    def around() -> Iterator[None]:
+    def one_round() -> Iterator[None]:
         with broker.one_moment(), application.together():
             yield
 
     return Gateway(application, config.thread_count, disk=broker.disk, body_seconds=config.limits.body_seconds,
-                   around=around)
+                   around=one_round)
 
 
 def _assemble(config: Config, state: State, clock: Callable[[], float]) -> Broker:

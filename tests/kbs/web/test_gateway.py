@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from kbs.app import create_app, create_broker
+from kbs.app import create_app, create_broker, create_gateway
 from kbs.web import bodies
 from kbs.web.bodies import MAX_BODY_BYTES
 from kbs.web.gateway import FAULT, Gateway, environment
@@ -261,3 +261,30 @@ def test_broker_takes_back_what_the_disk_does_not_hold(world, monkeypatch):
     assert len(synced) == 1
     assert ready() == 503
     broker.close()
+
+
+def test_round_sees_what_another_worker_changed_before_it(world, monkeypatch):
+    door, path = create_gateway(world.config, world.broker), "/kbs/v0/attestation-policy/default_cpu"
+    other = world.restart()
+
+    async def shown(count):
+        exchanges = [Exchange() for _ in range(count)]
+        asked = scope(("authorization", f"Bearer {world.admin_token()}"), method="GET", path=path)
+        asked.query_string = ""
+        await asyncio.gather(*(door.__rsgi__(asked, exchange) for exchange in exchanges))
+        return {exchange.answer[2] for exchange in exchanges}
+
+    async def run():
+        answers = []
+        for number in range(3):
+            assert other.set_policy(f"package policy\n# {number}\n", "default_cpu").status_code == 200
+            answers.append(await shown(4))
+        return answers
+
+    asked, storage = [], world.broker.one_moment.__self__._inner
+    generations = storage.generations
+    monkeypatch.setattr(storage, "generations", lambda: asked.append(1) or generations())
+    found = asyncio.run(run())
+    assert [len(answers) for answers in found] == [1, 1, 1]
+    assert [f"# {number}" in answers.pop().decode() for number, answers in enumerate(found)] == [True] * 3
+    assert len(asked) == 3
