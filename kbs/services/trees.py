@@ -2,7 +2,7 @@
 
 A verdict on a TDX quote lists a hundred checks, and all but a few are the very objects of the quote before, kept with
 the trust that was prepared. Each is written out once and remembered by identity, and a run of such checks is written
-into the log once, as a record of its own that later ones refer to.
+into the log once, as a record of its own that later ones refer to. A check that failed stands in the decision itself.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Known:
     def __init__(self) -> None:
         self._lock = Lock()
         self._held: list[Check] = []
-        self._runs: dict[tuple[int, ...], Run] = {}
+        self._runs: dict[tuple[int, ...], Run | None] = {}
         self._generation = 0
         self.texts: dict[int, bytes] = {}
 
@@ -63,12 +63,12 @@ class _Known:
             self.texts[id(check)] = text
         return text
 
-    def run(self, ids: tuple[int, ...], texts: Sequence[bytes]) -> Run:
-        found = self._runs.get(ids)
-        if found is not None:
-            return found
+    def run(self, ids: tuple[int, ...], checks: Sequence[Check], texts: Sequence[bytes]) -> Run | None:
+        """None where one of them failed."""
+        if ids in self._runs:
+            return self._runs.get(ids)
         generation = self._generation
-        made = _run(texts)
+        made = _run(texts) if all(check.ok for check in checks) else None
         with self._lock:
             if generation == self._generation and all(id in self.texts for id in ids):
                 self._runs[ids] = made
@@ -104,12 +104,13 @@ def _parts(checks: Sequence[Check], established: dict[str, bytes]) -> Iterator[b
     start = 0
     while start < len(checks):
         end = texts.index(None, start)
-        if end - start >= MIN_RUN:
-            run = _known.run(ids[start:end], cast(list[bytes], texts[start:end]))
+        known = cast(list[bytes], texts[start:end])
+        run = _known.run(ids[start:end], checks[start:end], known) if len(known) >= MIN_RUN else None
+        if run is not None:
             established[run.digest] = run.text
             yield run.reference
         else:
-            yield from cast(list[bytes], texts[start:end])
+            yield from known
         if end < len(checks):
             yield _known.written(checks[end])
         start = end + 1

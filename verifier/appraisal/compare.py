@@ -15,9 +15,7 @@ from verifier.trail import Check
 
 def appraise(claims: Claims, binding: Binding, expectations: Expectations) -> tuple[Check, ...]:
     """One check for each demand; the status and the flags are always judged."""
-    standing = _standing(claims.tee.value, claims.status, claims.flags, expectations.accepted_statuses,
-                         expectations.allowed_flags)
-    checks = [*standing, *_demanded(claims, expectations), *compare_binding(claims, binding)]
+    checks = [*_standing(claims, expectations), *_demanded(claims, expectations), *compare_binding(claims, binding)]
     if expectations.pinned:
         named = claims.named()
         checks.extend(_pinned(claims.tee.value, name, meta, wanted, named)
@@ -25,18 +23,26 @@ def appraise(claims: Claims, binding: Binding, expectations: Expectations) -> tu
     return tuple(checks)
 
 
+def _standing(claims: Claims, expectations: Expectations) -> tuple[Check, ...]:
+    tee, status, accepted, allowed = (claims.tee.value, claims.status, expectations.accepted_statuses,
+                                      expectations.allowed_flags)
+    objections = tuple(flag for flag in claims.flags if flag not in allowed)
+    if not objections and (status is None or status in accepted):
+        return _good_standing(tee, status, claims.flags, accepted, allowed)
+    flags = [Check(f"{tee}.accept.{flag.lower()}", False, "not set, or allowed by name", flag) for flag in objections]
+    return (_status(tee, status, accepted), *(flags or [Check(f"{tee}.accept.flags", True, allowed, claims.flags)]))
+
+
 @lru_cache(1024)
-def _standing(tee: str, status: str | None, flags: tuple[str, ...], accepted: tuple[str, ...],
-              allowed: tuple[str, ...]) -> tuple[Check, ...]:
-    """Platforms stand in few ways: the same objects each time, by which whoever writes checks down knows them again."""
-    checks = [Check(f"{tee}.accept.status", status is None or status in accepted, accepted, status,
-                    "the maker states no TCB status" if status is None else None)]
-    objections = tuple(flag for flag in flags if flag not in allowed)
-    if not objections:
-        checks.append(Check(f"{tee}.accept.flags", True, allowed, flags))
-    checks.extend(Check(f"{tee}.accept.{flag.lower()}", False, "not set, or allowed by name", flag)
-                  for flag in objections)
-    return tuple(checks)
+def _good_standing(tee: str, status: str | None, flags: tuple[str, ...], accepted: tuple[str, ...],
+                   allowed: tuple[str, ...]) -> tuple[Check, ...]:
+    """Platforms stand well in few ways: the same objects each time, by which whoever writes them down knows them."""
+    return _status(tee, status, accepted), Check(f"{tee}.accept.flags", True, allowed, flags)
+
+
+def _status(tee: str, status: str | None, accepted: tuple[str, ...]) -> Check:
+    return Check(f"{tee}.accept.status", status is None or status in accepted, accepted, status,
+                 "the maker states no TCB status" if status is None else None)
 
 
 def _demanded(claims: Claims, expectations: Expectations) -> Iterator[Check]:

@@ -56,6 +56,14 @@ def test_a_short_run_is_written_out():
     assert not established
 
 
+def test_a_check_that_failed_stands_in_the_decision_however_often_it_was_written():
+    checks = (*MANY[:20], Check("tdx.broken", False, 1, 2), *MANY[20:])
+    for _ in range(3):
+        told, established = tree(checks)
+        assert [check["id"] for check in told] == [check.id for check in checks]
+        assert not established
+
+
 def test_an_equal_check_of_another_object_is_another_check():
     """Equal is not the same: True equals 1, and only the object itself was written out."""
     tree([Check("a", True, 1, 1)])
