@@ -41,10 +41,16 @@ class Rounds(Generic[T]):
     def _round(self) -> None:
         ready, self._ready = self._ready, []
         ready.sort(key=_PATH)
-        with self._around():
-            for _, environ, coming in ready:
-                if not coming.done():  # whoever asked may be gone
-                    self._settle(environ, coming)
+        try:
+            with self._around():
+                for _, environ, coming in ready:
+                    if not coming.done():  # whoever asked may be gone
+                        self._settle(environ, coming)
+        except Exception as error:
+            for _, _, coming in ready:
+                if not coming.done():  # nobody waits for ever
+                    coming.set_exception(error)
+            raise
 
     def _settle(self, environ: WSGIEnvironment, coming: asyncio.Future[T]) -> None:
         try:

@@ -80,3 +80,24 @@ def test_nothing_is_done_for_whoever_is_gone():
 
     asyncio.run(run())
     assert done == [1]
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_nobody_waits_for_a_round_that_cannot_be_held(early):
+    told = []
+
+    @contextmanager
+    def around():
+        if early:
+            raise ValueError("canary")
+        yield
+        raise ValueError("canary")
+
+    async def run():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+        rounds = Rounds(lambda environ: environ["number"], around)
+        coming = asyncio.gather(*map(rounds.answered, asked("/", "/")), return_exceptions=True)
+        return [str(found) for found in await asyncio.wait_for(coming, 5)]
+
+    assert asyncio.run(run()) == (["canary", "canary"] if early else ["0", "1"])
+    assert told == ["canary"]
