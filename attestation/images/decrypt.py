@@ -71,9 +71,11 @@ class _Decryption:
     require_all_encrypted: bool
 
     def diff_ids(self, manifest: ManifestNode) -> tuple[str | None, ...]:
+        """What each layer's content must hash to; None where nothing says so."""
         return self.rules.expected(manifest)
 
     def layer(self, layer: Descriptor, diff_id: str | None) -> Descriptor | None:
+        """The opened layer's descriptor, None for a layer that is left as it is."""
         if not is_encrypted(layer.media_type):
             self._check_plain(layer)
             return None

@@ -106,6 +106,7 @@ class _Budget:
         self._out = 0
 
     def spend(self, size: int) -> None:
+        """Count ``size`` bytes of content. Raises `MalformedImage` beyond what was read allows."""
         self._out += size
         allowed = max(self._limits.content_slack, self._file.tell() * self._limits.content_ratio)
         if self._out > min(allowed, self._limits.content_bytes):

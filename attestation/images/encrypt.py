@@ -57,9 +57,11 @@ class _Encryption:
     recipients: Sequence[Recipient]
 
     def diff_ids(self, manifest: ManifestNode) -> tuple[str | None, ...]:
+        """What each layer's content must hash to; None where nothing says so."""
         return self.rules.expected(manifest)
 
     def layer(self, layer: Descriptor, diff_id: str | None) -> Descriptor:
+        """The encrypted layer's descriptor. Raises `UnsupportedImage` or `MalformedImage`."""
         compression = compression_of(layer.media_type)
         if is_encrypted(layer.media_type):
             raise UnsupportedImage("image.layer.encrypted", "a layer is encrypted already", got=layer.digest)

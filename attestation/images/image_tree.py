@@ -76,6 +76,7 @@ class _Loader:
     seen: dict[tuple[str, str], Node] = field(default_factory=dict)
 
     def index(self, data: bytes, depth: int) -> IndexNode:
+        """An index with everything below it. Raises `MalformedImage` or `UnsupportedImage`."""
         document = _document(data, "the index", media_types.INDEX, _INDEX_MEMBERS, ("layers", "config", "fsLayers"))
         if depth > MAX_DEPTH:
             raise MalformedImage("image.index.depth", "indexes nest too deeply", expected=f"<= {MAX_DEPTH}")
@@ -86,6 +87,7 @@ class _Loader:
         return IndexNode(data, document, tuple((entry, self.node(entry, depth)) for entry in found))
 
     def node(self, entry: Descriptor, depth: int) -> Node:
+        """What an index entry names, read once however often it is named."""
         known = self.seen.get((entry.digest, entry.media_type))
         if known is not None:
             entry.check(known.data)
@@ -100,6 +102,7 @@ class _Loader:
         return node
 
     def manifest(self, data: bytes) -> ManifestNode:
+        """A manifest with its layers and the hashes of their contents."""
         document = _document(data, "the manifest", media_types.MANIFEST, _MANIFEST_MEMBERS, ("manifests", "fsLayers"))
         config = Descriptor.from_json(document.get("config"), "the configuration")
         listed = _list_member(document, "layers", "the manifest", MAX_LAYERS)
@@ -107,6 +110,7 @@ class _Loader:
         return ManifestNode(data, document, config, layers, self.diff_ids(config))
 
     def diff_ids(self, config: Descriptor) -> tuple[str, ...] | None:
+        """The hashes of the layers' contents; None for a configuration that is not an OCI image's."""
         if config.media_type != media_types.CONFIG:
             return None
         id = "image.config"
@@ -120,6 +124,7 @@ class _Loader:
         return tuple(digest_text(value, "a diff_id") for value in listed)
 
     def read(self, descriptor: Descriptor) -> bytes:
+        """A document, checked against its descriptor, within the bound of all together."""
         data = self.layout.document(descriptor)
         self.total += len(data)
         if self.total > MAX_TREE_BYTES:

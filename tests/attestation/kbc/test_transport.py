@@ -82,7 +82,7 @@ def test_http_to_another_machine_needs_its_name_said(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:8080", "http://127.9.9.9"])
 def test_http_on_this_machine_is_allowed(url: str) -> None:
-    Transport(url, Trust(), time.monotonic)
+    assert Transport(url, Trust(), time.monotonic).now is time.monotonic
 
 
 @pytest.mark.parametrize("url", ["", "kbs.example", "ftp://kbs.example", "https://", "https://u@kbs.example",
