@@ -4,52 +4,69 @@ Loading a model is limited by fresh memory, not by the cipher: with pages of 4 K
 processor time. Two things help. Asking for the pages of a span at once takes a quarter of that away. Huge pages take
 nearly all of it away, unless the hypervisor has taken free memory back: then each costs more than the small pages in
 its place, since it is the large free blocks that were taken. Nothing tells which blocks those are, but they come in
-runs. So it is measured on the way: after a bad block small pages are asked for, for longer each time.
+runs, and each processor has its own list of what was freed on it. So every thread measures on the way: after a bad
+block it asks for small pages, for longer each time, while others may go on with huge ones.
 """
 
 from __future__ import annotations
 
 import ctypes
 import mmap
+import threading
 import time
+from dataclasses import dataclass
 
 # Linux 5.14. The module `mmap` does not name it, and its own madvise would hold the interpreter's lock.
 _MADV_POPULATE_WRITE = 23
 _HUGE = 1 << 21
 # Seconds per byte from which on huge pages are not worth having: 2 MiB in 1 ms is what small pages take.
 _SLOW = 1e-3 / _HUGE
-# By how much the spans that are left to small pages grow with each bad block, and shrink with each good one.
-_STEP = 4
+# For how many spans small pages are used after a bad block: at first, by how much longer after each further one, and by
+# how much shorter after a good one. A bad block costs what about four good ones spare.
+_FIRST_PAUSE = 2.0
+_LONGER, _SHORTER = 8.0, 1.5
 
 _madvise = ctypes.CDLL(None).madvise
 _madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+@dataclass(slots=True)
+class _Thread:
+    """What one thread has learned: up to which address it wants small pages, and for how many spans next time."""
+
+    small_until: int = 0
+    pause: float = _FIRST_PAUSE
 
 
 class Prefault:
     """The memory of one writable buffer, to be brought in from front to back. The buffer must outlive this object.
 
     These are hints, and what the memory holds does not change: where the kernel does not know them, pages come as they
-    are written.
+    are written. Several threads may share it, each bringing in spans of its own.
     """
 
-    __slots__ = ("_last", "_pause", "_small_until", "_start")
+    __slots__ = ("_last", "_marked", "_start", "_threads")
 
     def __init__(self, view: memoryview) -> None:
         self._start = ctypes.addressof(ctypes.c_char.from_buffer(view)) if len(view) else 0
         self._last = (self._start + len(view)) // mmap.PAGESIZE * mmap.PAGESIZE
-        self._small_until = 0
-        self._pause = 1
+        # Up to here the kernel was told to use small pages, or has been asked for the pages already.
+        self._marked = 0
+        self._threads: dict[int, _Thread] = {}
 
     def bring(self, offset: int, size: int) -> None:
         """Have the pages that begin among ``size`` bytes at ``offset`` in memory, huge ones where they fit."""
         first, end = self._edge(offset), self._edge(offset + size)
         if first >= end:
             return
+        thread = self._threads.setdefault(threading.get_ident(), _Thread())
+        if first < thread.small_until:
+            self._mark_small(first, end)
         # This thread's processor time: the hypervisor's work counts in it, being preempted does not.
         before = time.thread_time()
         _madvise(first, end - first, _MADV_POPULATE_WRITE)
-        if end > self._small_until:
-            self._judge(end, end - first, time.thread_time() - before)
+        if first >= max(thread.small_until, self._marked):
+            self._learn(thread, end, end - first, time.thread_time() - before)
 
     def _edge(self, offset: int) -> int:
         """Where in memory the pages of the span before ``offset`` end and those of the next begin: two threads that
@@ -57,11 +74,18 @@ class Prefault:
         page = _HUGE if offset else mmap.PAGESIZE
         return min(-(-(self._start + offset) // page) * page, self._last)
 
-    def _judge(self, end: int, size: int, seconds: float) -> None:
-        """Learn from what a span of ``size`` bytes up to ``end`` took, for which huge pages were asked."""
-        if seconds <= _SLOW * size:
-            self._pause = max(1, self._pause // _STEP)
+    def _mark_small(self, first: int, end: int) -> None:
+        """No huge pages from ``first`` to ``end``, and at once as far as every thread wants none."""
+        if end <= self._marked:
             return
-        self._small_until = min(end + self._pause * size, self._last)
-        _madvise(end, self._small_until - end, mmap.MADV_NOHUGEPAGE)
-        self._pause *= _STEP
+        wanted = min(thread.small_until for thread in list(self._threads.values()))
+        _madvise(first, max(end, wanted) - first, mmap.MADV_NOHUGEPAGE)
+        self._marked = max(self._marked, wanted)
+
+    def _learn(self, thread: _Thread, end: int, size: int, seconds: float) -> None:
+        """From what a span of ``size`` bytes up to ``end`` took, for which huge pages were asked."""
+        if seconds <= _SLOW * size:
+            thread.pause = max(_FIRST_PAUSE, thread.pause / _SHORTER)
+            return
+        thread.small_until = min(end + int(thread.pause) * size, self._last)
+        thread.pause *= _LONGER

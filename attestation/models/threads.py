@@ -1,4 +1,4 @@
-"""The same work on many items, in a few threads."""
+"""The same work on many items, in a few threads, the caller's among them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def in_threads(work: Callable[[int], None], items: range, workers: int) -> None:
-    """``work`` on each item, begun in order; in this very thread where one is enough.
+    """``work`` on each item, begun in order, in at most ``workers`` threads; this one is the first of them.
 
     Once an item fails no other is begun. Of several that failed the first in order is reported, and it is the first bad
     one of all: those before it had been begun by then, and are finished.
@@ -29,11 +29,11 @@ class _Crew:
         self._failures: list[tuple[int, BaseException]] = []
 
     def run(self, workers: int) -> None:
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="unseal")
+        pool = ThreadPoolExecutor(workers - 1, thread_name_prefix="unseal")
         try:
-            for _ in range(workers):
+            for _ in range(workers - 1):
                 pool.submit(self._member)
-            pool.shutdown()
+            self._member()
         finally:
             # When this thread is interrupted, the others must not work on behind the caller's back.
             self._stopped = True

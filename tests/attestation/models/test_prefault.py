@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,7 @@ class Kernel:
 
     def advised(self, start, size, advice):
         if advice == mmap.MADV_NOHUGEPAGE:
-            self.small.append((self.number(start), self.number(start + size)))
+            self.small.append(range(self.number(start) + 1, self.number(start + size) + 1))
             return
         self.brought.append((start, start + size))
         self.clock += 4e-3 if self.number(start + size) in self.slow else 1e-4
@@ -86,9 +87,12 @@ class Kernel:
     def number(self, address):
         return -(-(address - self.first) // prefault._HUGE) - 1
 
+    def bring(self, number):
+        self.pages.bring(number * prefault._HUGE, prefault._HUGE)
+
     def bring_all(self):
-        for offset in range(0, len(self.memory), prefault._HUGE):
-            self.pages.bring(offset, prefault._HUGE)
+        for number in range(-(-len(self.memory) // prefault._HUGE)):
+            self.bring(number)
 
 
 @pytest.mark.parametrize("skip", [0, 100, 5000, prefault._HUGE - 1])
@@ -105,13 +109,19 @@ def test_spans_share_no_huge_page_and_leave_none_out(monkeypatch, skip):
 def test_small_pages_are_asked_for_longer_after_each_bad_block(monkeypatch):
     kernel = Kernel(monkeypatch, slow=range(64))
     kernel.bring_all()
-    assert [end - start for start, end in kernel.small] == [1, 4, 16, 39]
+    assert [len(spans) for spans in kernel.small] == [2, 16, 43]
 
 
 def test_good_blocks_make_up_for_bad_ones(monkeypatch):
-    kernel = Kernel(monkeypatch, slow={3, 5, 12, 30})
+    kernel = Kernel(monkeypatch, slow={3, 12, 30})
     kernel.bring_all()
-    assert [end - start for start, end in kernel.small] == [1, 4, 1, 1]
+    assert [len(spans) for spans in kernel.small] == [2, 2, 2]
+
+
+def test_a_few_good_blocks_do_not_make_up_for_a_bad_one(monkeypatch):
+    kernel = Kernel(monkeypatch, slow={3, 8})
+    kernel.bring_all()
+    assert [len(spans) for spans in kernel.small] == [2, 7]
 
 
 def test_where_all_blocks_are_good_nothing_else_is_asked_for(monkeypatch):
@@ -119,3 +129,29 @@ def test_where_all_blocks_are_good_nothing_else_is_asked_for(monkeypatch):
     kernel.bring_all()
     assert kernel.small == []
     assert len(kernel.brought) == 64
+
+
+def test_what_one_thread_learned_does_not_bind_another(monkeypatch, two_threads):
+    one, other = two_threads
+    kernel = Kernel(monkeypatch, slow=range(0, 64, 2))
+    for number in range(0, 64, 2):
+        one(kernel.bring, number)
+        other(kernel.bring, number + 1)
+    alone = set(range(0, 64, 2)) - {0, 4, 22}
+    assert [list(spans) for spans in kernel.small] == [[number] for number in sorted(alone)]
+
+
+def test_what_no_thread_wants_in_huge_pages_is_told_at_once(monkeypatch, two_threads):
+    one, other = two_threads
+    kernel = Kernel(monkeypatch, slow=range(64))
+    for number in range(0, 64, 2):
+        one(kernel.bring, number)
+        other(kernel.bring, number + 1)
+    assert len(kernel.small) < 10
+    assert max(map(len, kernel.small)) > 16
+
+
+@pytest.fixture
+def two_threads():
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        yield [lambda work, *given, at=at: at.submit(work, *given).result() for at in (one, other)]

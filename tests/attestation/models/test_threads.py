@@ -37,3 +37,29 @@ def test_one_worker_stays_in_the_callers_thread():
     seen = set()
     in_threads(lambda _: seen.add(threading.get_ident()), range(5), 1)
     assert seen == {threading.get_ident()}
+
+
+def test_callers_thread_is_one_of_the_workers():
+    everybody, seen = threading.Barrier(3, timeout=30), set()
+
+    def work(_):
+        everybody.wait()
+        seen.add(threading.get_ident())
+
+    in_threads(work, range(3), 3)
+    assert threading.get_ident() in seen
+    assert len(seen) == 3
+
+
+def test_an_interrupted_caller_leaves_nobody_working_on():
+    interrupted, caller = threading.Event(), threading.get_ident()
+
+    def work(_):
+        if threading.get_ident() == caller:
+            interrupted.set()
+            raise KeyboardInterrupt
+        interrupted.wait(30)
+
+    with pytest.raises(KeyboardInterrupt):
+        in_threads(work, range(1_000_000), 3)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("unseal")]
