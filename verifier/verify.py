@@ -37,7 +37,7 @@ def verify(evidence: Evidence, *, collateral: Collateral, roots: Roots, at: int,
     SWHardeningNeeded. prepared: trust kept from earlier calls; None keeps nothing. Never raises for what evidence or
     collateral contain.
     """
-    trail = Trail(evidence.tee.value)
+    trail = Trail(str(evidence.tee))
     unverified: dict[str, Any] = {}
     try:
         recipe = recipe_for(evidence.tee)
@@ -52,10 +52,10 @@ def verify(evidence: Evidence, *, collateral: Collateral, roots: Roots, at: int,
         appraisal = appraise(claims, binding, expectations or DEFAULT_EXPECTATIONS)
         return accept(claims, trail.checks, appraisal)
     except VerifierError as error:
-        return of_error(evidence.tee.value, error, trail.checks, unverified)
+        return of_error(trail.prefix, error, trail.checks, unverified)
     except Exception as error:  # noqa: BLE001 - a fault of ours must refuse, whatever it is
         fault = SetupError("verifier.internal", f"the verifier itself failed ({type(error).__name__})")
-        return of_error(evidence.tee.value, fault, trail.checks, unverified)
+        return of_error(trail.prefix, fault, trail.checks, unverified)
 
 
 def _bound(evidence: Evidence) -> None:

@@ -18,13 +18,13 @@ def appraise(claims: Claims, binding: Binding, expectations: Expectations) -> tu
     checks = [*_standing(claims, expectations), *_demanded(claims, expectations), *compare_binding(claims, binding)]
     if expectations.pinned:
         named = claims.named()
-        checks.extend(_pinned(claims.tee.value, name, meta, wanted, named)
+        checks.extend(_pinned(str(claims.tee), name, meta, wanted, named)
                       for name, meta, wanted in expectations.pinned)
     return tuple(checks)
 
 
 def _standing(claims: Claims, expectations: Expectations) -> tuple[Check, ...]:
-    tee, status, accepted, allowed = (claims.tee.value, claims.status, expectations.accepted_statuses,
+    tee, status, accepted, allowed = (str(claims.tee), claims.status, expectations.accepted_statuses,
                                       expectations.allowed_flags)
     objections = tuple(flag for flag in claims.flags if flag not in allowed)
     if not objections and (status is None or status in accepted):
@@ -47,7 +47,7 @@ def _status(tee: str, status: str | None, accepted: tuple[str, ...]) -> Check:
 
 def _demanded(claims: Claims, expectations: Expectations) -> Iterator[Check]:
     """What is judged where somebody asks for it."""
-    tee, known = claims.tee.value, expectations.accepted_advisory_ids
+    tee, known = claims.tee, expectations.accepted_advisory_ids
     if known is not None:
         unaccepted = tuple(a for a in claims.advisory_ids if a not in known)
         yield Check(f"{tee}.accept.advisories", not unaccepted, known, claims.advisory_ids)

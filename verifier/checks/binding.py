@@ -18,7 +18,7 @@ def compare_binding(claims: Claims, binding: Binding) -> list[Check]:
     demands = (("report_data", binding.report_data, claims.report_data),
                ("init_data", binding.init_data, claims.init_data))
     return [
-        Check(f"{claims.tee.value}.binding.{name}", same_bytes(expected, got), expected, got,
+        Check(f"{claims.tee}.binding.{name}", same_bytes(expected, got), expected, got,
               "the guest must have bound this value")
         for name, expected, got in demands if expected is not None
     ]

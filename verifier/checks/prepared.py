@@ -54,11 +54,12 @@ class Prepared:
 
     def find(self, kind: type[K], key: Hashable, at: int) -> K | None:
         """What was kept for ``key`` and is good at ``at``; None when there is nothing or its window does not hold."""
+        name = kind, key
         with self._lock:
-            value = self._kept.get((kind, key))
+            value = self._kept.get(name)
             if value is None:
                 return None
-            self._kept.move_to_end((kind, key))
+            self._kept.move_to_end(name)
         return value if value.window.contains(at) else None
 
     def keep(self, key: Hashable, value: K) -> K:

@@ -5,7 +5,10 @@ Shared by every TEE whose evidence holds such a report.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
 from verifier.formats.snp_report import (
@@ -14,6 +17,7 @@ from verifier.formats.snp_report import (
     POLICY_DEBUG,
     POLICY_MIGRATE_MA,
     VMPL_HOST,
+    Cpuid,
     ProductLine,
     SigningKey,
     SnpReport,
@@ -25,58 +29,67 @@ from verifier.formats.snp_report import (
 _BYTES = ("family_id", "image_id", "report_data", "measurement", "host_data", "id_key_digest", "author_key_digest",
           "report_id", "report_id_ma", "chip_id")
 _TCBS = ("current_tcb", "reported_tcb", "committed_tcb", "launch_tcb")
-_DECODED = tuple((name, f"{name}_decoded") for name in _TCBS)
+_PLAIN = ("version", "guest_svn", "vmpl", "signature_algo", "author_key_en", "mask_chip_key", *_BYTES, *_TCBS)
+_plain_of, _tcbs_of = attrgetter(*_PLAIN), attrgetter(*_TCBS)
+_SIGNING_KEYS = {key.value: key.name for key in SigningKey}
 
 
 def body_claims(report: SnpReport, line: ProductLine | None) -> dict[str, Any]:
     """The report's fields by name, words as hexadecimal text; what its version does not define is left out.
 
-    line: how TCB versions are laid out; None (a processor of no known line) leaves them undecoded.
+    line: how TCB versions are laid out; None (a processor of no known line) leaves them undecoded. Tables within are
+    read-only: machines of one kind have the same few words and versions, and the same tables for them.
     """
-    policy, signing_key = report.policy, report.signing_key
-    claims: dict[str, Any] = {name: getattr(report, name) for name in _BYTES}
+    claims = dict(zip(_PLAIN, _plain_of(report), strict=True))
     claims |= {
-        "version": report.version, "guest_svn": report.guest_svn, "vmpl": report.vmpl,
-        "signature_algo": report.signature_algo, "policy": hex(policy),
-        "policy_bits": {"abi_minor": policy & 0xFF, "abi_major": policy >> 8 & 0xFF, **named_bits(policy, POLICY_BITS)},
-        "platform_info": hex(report.platform_info),
-        "platform_info_bits": named_bits(report.platform_info, PLATFORM_BITS),
-        "flags": hex(report.flags), "author_key_en": report.author_key_en, "mask_chip_key": report.mask_chip_key,
-        "signing_key": SigningKey(signing_key).name if signing_key in (0, 1, 7) else str(signing_key),
+        "policy": hex(report.policy), "policy_bits": _policy_bits(report.policy),
+        "platform_info": hex(report.platform_info), "platform_info_bits": _platform_bits(report.platform_info),
+        "flags": hex(report.flags),
+        "signing_key": _SIGNING_KEYS.get(report.signing_key, str(report.signing_key)),
         "current_version": _version(report.current_version), "committed_version": _version(report.committed_version),
     }
-    claims |= {name: getattr(report, name) for name in _TCBS}
     if line is not None:
-        claims |= _decoded_tcbs(report, TcbLayout.of(line))
-    return claims | _later_fields(report)
-
-
-def _later_fields(report: SnpReport) -> dict[str, Any]:
-    """What versions 3 and 5 added."""
-    claims: dict[str, Any] = {}
-    if report.cpuid is not None:
-        family, model, stepping = report.cpuid
-        claims["cpuid"] = {"family": hex(family), "model": hex(model), "stepping": stepping}
-        line = product_line(report.cpuid)
-        if line is not None:
-            claims["product"] = line.value
+        claims |= _decoded_tcbs(_tcbs_of(report), line)
+    cpuid = report.cpuid
+    if cpuid is not None:
+        claims |= _processor(cpuid)
     if report.version >= 5:
-        claims["launch_mit_vector"] = hex(report.launch_mit_vector)
-        claims["current_mit_vector"] = hex(report.current_mit_vector)
+        claims |= {"launch_mit_vector": hex(report.launch_mit_vector),
+                   "current_mit_vector": hex(report.current_mit_vector)}
     return claims
 
 
-def _decoded_tcbs(report: SnpReport, layout: TcbLayout) -> dict[str, Any]:
-    return {decoded: dict(_decoded(getattr(report, name), layout)) for name, decoded in _DECODED}
+@lru_cache(maxsize=1024)
+def _policy_bits(policy: int) -> Mapping[str, Any]:
+    return MappingProxyType({"abi_minor": policy & 0xFF, "abi_major": policy >> 8 & 0xFF,
+                             **named_bits(policy, POLICY_BITS)})
 
 
 @lru_cache(maxsize=1024)
-def _decoded(tcb: bytes, layout: TcbLayout) -> tuple[tuple[str, Any], ...]:
-    """The components of a TCB version: machines of one kind have the same few."""
-    counts = tuple((part, count) for part, count in zip(layout.value, tcb, strict=True) if part)
-    return (*counts, ("reserved", tcb[layout.reserved]))
+def _platform_bits(word: int) -> Mapping[str, bool]:
+    return MappingProxyType(named_bits(word, PLATFORM_BITS))
 
 
+@lru_cache(maxsize=1024)
+def _processor(cpuid: Cpuid) -> Mapping[str, Any]:
+    line = product_line(cpuid)
+    named = MappingProxyType({"family": hex(cpuid.family), "model": hex(cpuid.model), "stepping": cpuid.stepping})
+    return MappingProxyType({"cpuid": named} | ({} if line is None else {"product": line.value}))
+
+
+@lru_cache(maxsize=1024)
+def _decoded_tcbs(tcbs: tuple[bytes, ...], line: ProductLine) -> Mapping[str, Any]:
+    """``tcbs``: in the order of `_TCBS`."""
+    layout = TcbLayout.of(line)
+    return MappingProxyType({f"{name}_decoded": _decoded(tcb, layout) for name, tcb in zip(_TCBS, tcbs, strict=True)})
+
+
+def _decoded(tcb: bytes, layout: TcbLayout) -> Mapping[str, Any]:
+    counts = {part: count for part, count in zip(layout.value, tcb, strict=True) if part}
+    return MappingProxyType(counts | {"reserved": tcb[layout.reserved]})
+
+
+@lru_cache(maxsize=1024)
 def _version(value: bytes) -> str:
     build, minor, major = value
     return f"{major}.{minor}.{build}"

@@ -98,11 +98,12 @@ def accept(claims: Claims, authenticity: tuple[Check, ...], appraisal: tuple[Che
     ``claims`` can only come from a recipe that verified; ``authenticity`` is its trail; ``appraisal`` the comparison
     with the caller's expectations, which is never empty because the defaults always apply.
     """
-    if not authenticity or not all(map(_holds, authenticity)):
-        raise SetupError("verdict.accept", "claims without a complete trail of checks that held")
     accepted = bool(appraisal) and all(map(_holds, appraisal))
+    # An accepted verdict looks at every check itself.
+    if not authenticity or not (accepted or all(map(_holds, authenticity))):
+        raise SetupError("verdict.accept", "claims without a complete trail of checks that held")
     return Verdict(
-        tee=claims.tee.value, authentic=True, accepted=accepted, claims=claims, status=claims.status,
+        tee=str(claims.tee), authentic=True, accepted=accepted, claims=claims, status=claims.status,
         advisory_ids=claims.advisory_ids, flags=claims.flags, valid_until=claims.valid_until,
         checks=authenticity + appraisal, _seal=_BUILT_HERE if accepted else None,
     )

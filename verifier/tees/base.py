@@ -6,8 +6,7 @@ the maker's, in order, each noted on the trail; the first that does not hold rai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from verifier.checks.prepared import Prepared
 from verifier.claims import Claims
@@ -19,8 +18,7 @@ from verifier.trail import Trail
 Q = TypeVar("Q")
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What a verification may look at: never the clock, never the network.
 
     at: the moment of judgement, Unix seconds. prepared: trust established earlier from the same bytes.

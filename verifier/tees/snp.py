@@ -6,8 +6,7 @@ whether a TCB is new enough is for the caller's expectations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from verifier.checks import snp
 from verifier.checks.snp_claims import body_claims, flags
@@ -17,8 +16,7 @@ from verifier.formats.snp_report import ProductLine, SnpReport, product_line
 from verifier.tees.base import Context
 
 
-@dataclass(frozen=True, slots=True)
-class SnpQuote:
+class SnpQuote(NamedTuple):
     """A report and the certificates that came with it, nothing believed."""
 
     report: SnpReport
