@@ -222,7 +222,7 @@ def _judge_words(trail: Trail, policy: int, platform_info: int, flags: int, vmpl
     _unknown(trail, "report.platform_info.reserved", platform_info, PLATFORM_KNOWN)
     _unknown(trail, "report.flags.reserved", flags, FLAGS_KNOWN)
     trail.require("report.vmpl", vmpl <= 3 or vmpl == VMPL_HOST, "there is no such privilege level",
-                  expected=[0, 1, 2, 3, VMPL_HOST], got=vmpl)
+                  expected=(0, 1, 2, 3, VMPL_HOST), got=vmpl)
 
 
 def _unknown(trail: Trail, rule: str, word: int, known: int) -> None:
