@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -56,6 +57,27 @@ def test_a_warm_verification_still_checks_the_report(warm_case):
     warm_case.report = None
     warm_case.body = replace(warm_case.body, policy=0x10000)
     assert warm_case.refusal().id == "snp.report.policy.bit17"
+
+
+def test_tables_that_verdicts_share_cannot_be_changed(snp_case):
+    body = snp_case(version=5, line="Turin").verify().body
+    tables = [name for name, value in body.items() if isinstance(value, Mapping)]
+    assert tables == ["policy_bits", "platform_info_bits", "current_tcb_decoded", "reported_tcb_decoded",
+                      "committed_tcb_decoded", "launch_tcb_decoded", "cpuid"]
+    for name in tables:
+        with pytest.raises(TypeError):
+            body[name]["debug"] = False
+
+
+def test_words_that_reports_have_in_common_are_noted_with_the_same_checks(snp_case):
+    def noted(**changes):
+        case = snp_case(**changes)
+        case.verify()
+        return next(check for check in case.trail.checks if check.id == "snp.report.vmpl")
+
+    assert noted() is noted(report_data=b"\x01" * 64)
+    assert noted(vmpl=1).got == 1
+    assert noted().got == 0
 
 
 def test_prepared_trust_ends_with_its_window(warm_case):
