@@ -46,6 +46,7 @@ def main() -> int:
     report.bars += _bars(figures)
     report.notes += ["The bare checks are OpenSSL's, through the same library, on keys already loaded; SM2's is ours.",
                      "A warm TDX verification knows the attestation key, so one P-256 check is left of two.",
+                     "Bars are medians of the ratios in each round; the table's ratios are of medians.",
                      "dcap-qvl verifies chains and collateral at every call; it has no warm mode."]
     return report.show(as_json=options.json)
 

@@ -144,7 +144,8 @@ def _measure(folder: Path, options: argparse.Namespace) -> Report:
     for number in range(options.rounds + 1):
         say(f"round {number} of {options.rounds}{'' if number else ', not counted'}")
         for name in random.sample(list(TASKS["load"]), len(TASKS["load"])):
-            _touch(0 if options.as_found else 2 * options.size * MIB)
+            if not options.as_found:
+                _touch(2 * options.size * MIB)
             measured = _run("load", name, folder)
             runs["load"][name] += [measured] if number else []
     return _report(options, runs)
@@ -175,6 +176,7 @@ def _report(options: argparse.Namespace, runs: dict[str, dict[str, list[dict[str
         "cpu s: processor time of all threads; sealed and cryptotensors use several.",
         "peak MiB: largest resident set of the process. Pages of a mapped file count too, though they are page cache.",
         "held MiB: anonymous memory right after the clock stops: what was loaded is there, not merely mapped.",
+        "free memory: with --as-found, what each load costs depends on what the loads before it left to it.",
         "Every loader gave the same names, dtypes, shapes and bytes (SHA-256, compared before the rounds).",
     ]
     return report
@@ -182,10 +184,9 @@ def _report(options: argparse.Namespace, runs: dict[str, dict[str, list[dict[str
 
 def _touch(size: int) -> None:
     """Have ``size`` bytes of free memory backed by the hypervisor, if there is one."""
-    if size:
-        with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-            memory.madvise(mmap.MADV_HUGEPAGE)
-            memory[:: mmap.PAGESIZE] = bytes(-(-size // mmap.PAGESIZE))
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        memory[:: mmap.PAGESIZE] = bytes(-(-size // mmap.PAGESIZE))
 
 
 def _run(task: str, name: str, folder: Path) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class _Crew:
         self._failures: list[tuple[int, BaseException]] = []
 
     def run(self, workers: int) -> None:
+        """All items, in ``workers`` threads. Raises what the first bad one raised."""
         pool = ThreadPoolExecutor(workers - 1, thread_name_prefix="unseal")
         try:
             for _ in range(workers - 1):

@@ -53,6 +53,7 @@ class _Known:
         return self.texts.get(id(check)) or self.written(check)
 
     def written(self, check: Check) -> bytes:
+        """The check's JSON, kept from now on, with the check itself so that its identity stays its own."""
         text = _write(check)
         with self._lock:
             if len(self._held) >= MAX_KEPT:

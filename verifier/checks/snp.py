@@ -39,6 +39,7 @@ from verifier.formats.snp_report import (
     POLICY_KNOWN,
     POLICY_MUST_BE_ONE,
     SIGNATURE_ALGO_ECDSA_P384_SHA384,
+    TCBS,
     VMPL_HOST,
     ProductLine,
     SigningKey,
@@ -52,11 +53,10 @@ _ECDSA = ec.ECDSA(hashes.SHA384())
 _ORDER = ec.SECP384R1().group_order
 _SIGNIFICANT = 48
 
-_TCBS = ("current_tcb", "reported_tcb", "committed_tcb", "launch_tcb")
 _RESERVED = ("reserved_04c", "reserved_18b", "reserved_1eb", "reserved_1ef", "reserved_208", "reserved_330")
 _RESERVED_RULES = tuple(f"report.{name}" for name in _RESERVED)
-_TCB_RULES = tuple(f"report.{name}.reserved" for name in _TCBS)
-_reserved_of, _tcbs_of = attrgetter(*_RESERVED), attrgetter(*_TCBS)
+_TCB_RULES = tuple(f"report.{name}.reserved" for name in TCBS)
+_reserved_of = attrgetter(*_RESERVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ def _zero_values(report: SnpReport, line: ProductLine) -> list[bytes]:
         values.append(bytes((report.cpuid_family, report.cpuid_model, report.cpuid_stepping)))
     if report.version < 5:
         values.append((report.launch_mit_vector | report.current_mit_vector).to_bytes(8, "little"))
-    values += [tcb[reserved] for tcb in _tcbs_of(report)]
+    values += [tcb[reserved] for tcb in report.tcbs]
     if line is ProductLine.TURIN:
         values.append(report.chip_id[8:])
     if not report.author_key_en:

@@ -16,6 +16,7 @@ from verifier.formats.snp_report import (
     POLICY_BITS,
     POLICY_DEBUG,
     POLICY_MIGRATE_MA,
+    TCBS,
     VMPL_HOST,
     Cpuid,
     ProductLine,
@@ -28,9 +29,8 @@ from verifier.formats.snp_report import (
 
 _BYTES = ("family_id", "image_id", "report_data", "measurement", "host_data", "id_key_digest", "author_key_digest",
           "report_id", "report_id_ma", "chip_id")
-_TCBS = ("current_tcb", "reported_tcb", "committed_tcb", "launch_tcb")
-_PLAIN = ("version", "guest_svn", "vmpl", "signature_algo", "author_key_en", "mask_chip_key", *_BYTES, *_TCBS)
-_plain_of, _tcbs_of = attrgetter(*_PLAIN), attrgetter(*_TCBS)
+_PLAIN = ("version", "guest_svn", "vmpl", "signature_algo", "author_key_en", "mask_chip_key", *_BYTES, *TCBS)
+_plain_of = attrgetter(*_PLAIN)
 _SIGNING_KEYS = {key.value: key.name for key in SigningKey}
 
 
@@ -49,7 +49,7 @@ def body_claims(report: SnpReport, line: ProductLine | None) -> dict[str, Any]:
         "current_version": _version(report.current_version), "committed_version": _version(report.committed_version),
     }
     if line is not None:
-        claims |= _decoded_tcbs(_tcbs_of(report), line)
+        claims |= _decoded_tcbs(report.tcbs, line)
     cpuid = report.cpuid
     if cpuid is not None:
         claims |= _processor(cpuid)
@@ -79,9 +79,9 @@ def _processor(cpuid: Cpuid) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=1024)
 def _decoded_tcbs(tcbs: tuple[bytes, ...], line: ProductLine) -> Mapping[str, Any]:
-    """``tcbs``: in the order of `_TCBS`."""
+    """``tcbs``: in the order of `TCBS`."""
     layout = TcbLayout.of(line)
-    return MappingProxyType({f"{name}_decoded": _decoded(tcb, layout) for name, tcb in zip(_TCBS, tcbs, strict=True)})
+    return MappingProxyType({f"{name}_decoded": _decoded(tcb, layout) for name, tcb in zip(TCBS, tcbs, strict=True)})
 
 
 def _decoded(tcb: bytes, layout: TcbLayout) -> Mapping[str, Any]:

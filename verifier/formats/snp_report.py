@@ -137,6 +137,10 @@ def named_bits(word: int, bits: tuple[tuple[int, str], ...]) -> dict[str, bool]:
     return {name: bool(word >> bit & 1) for bit, name in bits}
 
 
+TCBS = ("current_tcb", "reported_tcb", "committed_tcb", "launch_tcb")
+_tcbs_of = attrgetter(*TCBS)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnpReport:
     """The report's fields in wire order.
@@ -222,6 +226,12 @@ class SnpReport:
     def signed_bytes(self) -> bytes:
         """What the signature covers: the first 672 bytes. The layout has no gap, so these are the bytes received."""
         return self.to_bytes()[:SIGNED_SIZE]
+
+    @property
+    def tcbs(self) -> tuple[bytes, ...]:
+        """The four TCB_VERSIONs, 8 bytes each, in the order of `TCBS`."""
+        found: tuple[bytes, ...] = _tcbs_of(self)
+        return found
 
     @property
     def cpuid(self) -> Cpuid | None:
